@@ -1,0 +1,173 @@
+//! Level 3: what each role does, step by step, with every address and message decided.
+//!
+//! Nothing in a plan depends on data, and no weight is in it: a plan is public. Weights are quantised
+//! into a separate file in the order of [`Plan::params`].
+
+mod message;
+mod role;
+mod step;
+mod tile;
+
+pub use message::{Message, MessageKind, Phase};
+pub use role::{Role, WeightsMode};
+pub use step::{Region, RolePlan, Span, Step, StepOp};
+pub use tile::{BitReg, Operand, OperandKind, TileOp, TileProgram, WordReg};
+
+use crate::nn::ClearOp;
+use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
+
+/// Width of the ring that words of this plan live in; values in smaller rings sit in its low bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Word {
+    /// `u32` lanes.
+    W32,
+    /// `u64` lanes.
+    W64,
+}
+
+impl Word {
+    /// Width in bits.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::W32 => 32,
+            Self::W64 => 64,
+        }
+    }
+
+    /// Width in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.bits() as u64 / 8
+    }
+}
+
+/// A compiled model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name for people, from the model file.
+    pub name: String,
+    /// BLAKE3 of the ONNX file.
+    pub model_digest: [u8; 32],
+    /// BLAKE3 of the weights file.
+    pub weights_digest: [u8; 32],
+    /// Width of ring words.
+    pub word: Word,
+    /// Number of compute parties, at least 2.
+    pub parties: u8,
+    /// Who knows the weights.
+    pub weights: WeightsMode,
+    /// Model inputs, in order.
+    pub inputs: Vec<InputPort>,
+    /// Model outputs, in order.
+    pub outputs: Vec<OutputPort>,
+    /// Parameter tensors, in the order of the weights file.
+    pub params: Vec<ParamInfo>,
+    /// Element-wise programs that `Map` steps run, shared by all roles.
+    pub programs: Vec<TileProgram>,
+    /// Everything that travels, by message id.
+    pub messages: Vec<Message>,
+    /// Compute parties in order, then the dealer.
+    pub roles: Vec<RolePlan>,
+    /// Layers of the model for `explain`, in order of execution; steps and messages name them by index.
+    pub layers: Vec<Layer>,
+}
+
+/// A model input: the client sends `x + L_x` to every compute party.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputPort {
+    /// Name in the model.
+    pub name: String,
+    /// Extents.
+    pub shape: Shape,
+    /// Bits of the ring it is masked in.
+    pub ring: u8,
+    /// Fractional bits.
+    pub frac: i16,
+    /// Reals beyond these bounds do not fit the number formats; the client refuses them.
+    pub lo: f64,
+    /// See `lo`.
+    pub hi: f64,
+    /// The message from the dealer to the client: the mask `L_x`, packed to `ring` bits.
+    pub mask: u32,
+    /// The messages from the client to each compute party: `x + L_x`, packed to `ring` bits.
+    pub masked: Vec<u32>,
+}
+
+/// A model output: `P_0` sends `D`, and every compute party its share of `L`, to the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputPort {
+    /// Name in the model.
+    pub name: String,
+    /// Extents of the revealed tensor.
+    pub shape: Shape,
+    /// Bits of the ring it is masked in.
+    pub ring: u8,
+    /// Fractional bits.
+    pub frac: i16,
+    /// The message from `P_0` with `D`, packed to `ring` bits.
+    pub masked: u32,
+    /// The messages from each compute party with its share of `L`, packed to `ring` bits.
+    pub shares: Vec<u32>,
+    /// What the client does in the clear.
+    pub clear: Vec<ClearOp>,
+}
+
+/// One quantised parameter tensor of the weights file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParamInfo {
+    /// The initializer's name in the model.
+    pub name: String,
+    /// Number of ring elements; each is stored as one little-endian word.
+    pub elements: u64,
+    /// Fractional bits.
+    pub frac: i16,
+    /// Stored in the plan's public constants and known to every role rather than to the owner alone.
+    pub public: Option<Vec<i64>>,
+    /// Messages that carry its masked form: to every compute party that is not the owner. Empty when public.
+    pub masked: Vec<u32>,
+    /// The message from the dealer to an outside owner: the mask, packed to the word. `None` unless an outside owner provides it.
+    pub mask: Option<u32>,
+}
+
+/// One layer of the model, as `explain` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Name of the ONNX node.
+    pub name: String,
+    /// Operation, in words.
+    pub op: String,
+    /// Shape of its result.
+    pub shape: Shape,
+    /// Number format of its result, in words.
+    pub format: String,
+    /// Openings on the longest path through this layer.
+    pub rounds: u32,
+    /// Online bytes that one compute party sends to each other one.
+    pub online_bytes: u64,
+    /// Correction bytes from the dealer to the last party.
+    pub correction_bytes: u64,
+}
+
+impl Plan {
+    /// The plan of `role`, if it has one (clients and owners have none).
+    pub fn role(&self, role: Role) -> Option<&RolePlan> {
+        self.roles.iter().find(|r| r.role == role)
+    }
+
+    /// Compute parties in order.
+    pub fn compute_parties(&self) -> impl Iterator<Item = Role> + use<> {
+        (0..self.parties).map(Role::Party)
+    }
+
+    /// Payload bytes that `from` sends in `phase`, to all others together.
+    pub fn sent_bytes(&self, from: Role, phase: Phase) -> u64 {
+        let sent = self.messages.iter().filter(|m| m.from == from && m.phase == phase);
+        sent.map(|m| m.bytes).sum()
+    }
+
+    /// Sequential openings on the longest path of the online phase.
+    pub fn rounds(&self) -> u32 {
+        let opens = self.messages.iter().filter(|m| m.kind == MessageKind::Open);
+        opens.filter(|m| m.phase == Phase::Online).map(|m| m.round).max().unwrap_or(0)
+    }
+}

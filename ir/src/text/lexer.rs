@@ -1,0 +1,183 @@
+//! A cursor over text that yields the tokens of the IR's grammar.
+
+use crate::shape::Shape;
+
+/// Where and why a text does not parse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct ParseError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+    /// What was expected.
+    pub message: String,
+}
+
+/// A cursor over the text of a program. White space and `; comments` are skipped.
+#[derive(Clone, Debug)]
+pub struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Lexer<'a> {
+    /// Starts at the beginning of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// An error at the current place.
+    pub fn error(&self, message: impl Into<String>) -> ParseError {
+        let before = &self.text[..self.at];
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        ParseError {
+            line: before.matches('\n').count() + 1,
+            column: self.at - line_start + 1,
+            message: message.into(),
+        }
+    }
+
+    /// The text from the next token on.
+    fn rest(&mut self) -> &'a str {
+        loop {
+            let rest = &self.text[self.at..];
+            let trimmed = rest.trim_start();
+            self.at += rest.len() - trimmed.len();
+            if !trimmed.starts_with(';') {
+                return trimmed;
+            }
+            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+        }
+    }
+
+    /// Whether only white space and comments are left.
+    pub fn at_end(&mut self) -> bool {
+        self.rest().is_empty()
+    }
+
+    /// Whether `token` comes next; does not consume it.
+    pub fn peek(&mut self, token: &str) -> bool {
+        self.rest().starts_with(token)
+    }
+
+    /// Consumes `token` if it comes next.
+    pub fn try_punct(&mut self, token: &str) -> bool {
+        let found = self.peek(token);
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
+    /// Consumes `token`.
+    ///
+    /// # Errors
+    /// Something else comes next.
+    pub fn punct(&mut self, token: &str) -> Result<(), ParseError> {
+        if self.try_punct(token) { Ok(()) } else { Err(self.error(format!("expected `{token}`"))) }
+    }
+
+    /// A word of letters, digits, `_`, `-` and `.` that starts with a letter.
+    ///
+    /// # Errors
+    /// No word comes next.
+    pub fn word(&mut self) -> Result<&'a str, ParseError> {
+        let rest = self.rest();
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let len = rest.find(|c| !part(c)).unwrap_or(rest.len());
+        if len == 0 || !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            return Err(self.error("expected a word"));
+        }
+        self.at += len;
+        Ok(&rest[..len])
+    }
+
+    /// Consumes the word `word` if it comes next.
+    pub fn try_keyword(&mut self, word: &str) -> bool {
+        let before = self.at;
+        let found = self.word() == Ok(word);
+        if !found {
+            self.at = before;
+        }
+        found
+    }
+
+    /// Consumes the word `word`.
+    ///
+    /// # Errors
+    /// Something else comes next.
+    pub fn keyword(&mut self, word: &str) -> Result<(), ParseError> {
+        if self.try_keyword(word) { Ok(()) } else { Err(self.error(format!("expected `{word}`"))) }
+    }
+
+    /// A decimal number.
+    ///
+    /// # Errors
+    /// The next token is not a number of this type.
+    pub fn number<T: std::str::FromStr>(&mut self) -> Result<T, ParseError> {
+        let rest = self.rest();
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+        let len = rest.find(|c| !part(c)).unwrap_or(rest.len());
+        let value = rest[..len]
+            .parse()
+            .map_err(|_| self.error(format!("bad number `{}`", &rest[..len])))?;
+        self.at += len;
+        Ok(value)
+    }
+
+    /// An index behind a prefix, such as `%12`.
+    ///
+    /// # Errors
+    /// The prefix or the number is missing.
+    pub fn prefixed(&mut self, prefix: &str) -> Result<u32, ParseError> {
+        self.punct(prefix)?;
+        let rest = &self.text[self.at..];
+        let len = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let value = rest[..len].parse().map_err(|_| self.error("expected an index"))?;
+        self.at += len;
+        Ok(value)
+    }
+
+    /// A string in double quotes with Rust's escapes for quotes, backslashes and white space.
+    ///
+    /// # Errors
+    /// There is no string, or it is not closed.
+    pub fn quoted(&mut self) -> Result<String, ParseError> {
+        self.punct("\"")?;
+        let mut value = String::new();
+        let mut chars = self.text[self.at..].char_indices();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.at += i + 1;
+                    return Ok(value);
+                }
+                '\\' => match chars.next() {
+                    Some((_, 'n')) => value.push('\n'),
+                    Some((_, 't')) => value.push('\t'),
+                    Some((_, escaped)) => value.push(escaped),
+                    None => break,
+                },
+                other => value.push(other),
+            }
+        }
+        Err(self.error("string is not closed"))
+    }
+
+    /// A shape such as `[64x112x112]`.
+    ///
+    /// # Errors
+    /// The brackets or an extent are malformed.
+    pub fn shape(&mut self) -> Result<Shape, ParseError> {
+        self.punct("[")?;
+        let mut dims = Vec::new();
+        while !self.try_punct("]") {
+            if !dims.is_empty() {
+                self.punct("x")?;
+            }
+            dims.push(self.prefixed("")? as usize);
+        }
+        Ok(Shape(dims))
+    }
+}

@@ -1,0 +1,61 @@
+//! Sliding windows over images: the geometry of convolution and pooling, stated once.
+
+use crate::text::{Attr, Lexer, ParseError};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+
+/// How a two-dimensional window moves over an image. One-dimensional windows have a height of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Height and width of the window, in taps.
+    pub kernel: [usize; 2],
+    /// Step between outputs, in input pixels.
+    pub strides: [usize; 2],
+    /// Distance between taps, in input pixels.
+    pub dilations: [usize; 2],
+    /// Padding at top, left, bottom, right, in input pixels.
+    pub pads: [usize; 4],
+}
+
+impl Window {
+    /// Output height and width for an input of `[height, width]`; `None` where no window fits.
+    pub fn output(&self, input: [usize; 2]) -> Option<[usize; 2]> {
+        let mut out = [0; 2];
+        for axis in 0..2 {
+            let padded = input[axis] + self.pads[axis] + self.pads[axis + 2];
+            let reach = self.dilations[axis] * self.kernel[axis].checked_sub(1)? + 1;
+            out[axis] = padded.checked_sub(reach)? / self.strides[axis] + 1;
+        }
+        Some(out)
+    }
+
+    /// The input coordinate that tap `tap` of output `out` reads along `axis`; `None` in the padding.
+    pub fn input_at(&self, axis: usize, out: usize, tap: usize, extent: usize) -> Option<usize> {
+        let at = out * self.strides[axis] + tap * self.dilations[axis];
+        at.checked_sub(self.pads[axis]).filter(|&i| i < extent)
+    }
+}
+
+impl Attr for Window {
+    fn print(&self, out: &mut String) {
+        let Self { kernel, strides, dilations, pads } = self;
+        let ([kh, kw], [sh, sw], [dh, dw]) = (kernel, strides, dilations);
+        let _ = write!(out, "{kh}x{kw} stride {sh}x{sw} dilate {dh}x{dw} pad ");
+        pads.print(out);
+    }
+
+    fn parse(lexer: &mut Lexer<'_>) -> Result<Self, ParseError> {
+        let kernel = pair(lexer)?;
+        lexer.keyword("stride")?;
+        let strides = pair(lexer)?;
+        lexer.keyword("dilate")?;
+        let dilations = pair(lexer)?;
+        lexer.keyword("pad")?;
+        Ok(Self { kernel, strides, dilations, pads: Attr::parse(lexer)? })
+    }
+}
+
+fn pair(lexer: &mut Lexer<'_>) -> Result<[usize; 2], ParseError> {
+    let first = lexer.prefixed("")? as usize;
+    Ok([first, lexer.prefixed("x")? as usize])
+}
