@@ -179,7 +179,7 @@ impl Masks {
 }
 
 /// The little-endian words of `SLOT` bytes in `bytes`, zero-extended.
-#[inline(always)]
+#[inline]
 fn words_of<const SLOT: usize>(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<SLOT>().0.iter().map(|slot| {
         let mut word = [0; 8];
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn words_of_either_width_agree() {
         for bits in [0, 1, 2, 17, 32] {
-            let (mut narrow, mut wide) = ([7_u32; 5000], [7_u64; 5000]);
+            let (mut narrow, mut wide) = (vec![7_u32; 5000], vec![7_u64; 5000]);
             masks(Epoch::Deploy).fill_words(1, 4, bits, 129, &mut narrow);
             masks(Epoch::Deploy).fill_words(1, 4, bits, 129, &mut wide);
             assert!(narrow.iter().zip(wide).all(|(&n, w)| u64::from(n) == w), "{bits}");

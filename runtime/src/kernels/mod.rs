@@ -3,14 +3,22 @@
 //! No kernel does I/O or allocates once its [`Scratch`] has grown to size, and none branches on or
 //! indexes by an element, so the time of each depends on shapes alone. Portable code is always
 //! there; vector variants are chosen when the program runs (see [`Cpu`]) and give the same bits.
+#![expect(
+    clippy::inline_always,
+    reason = "loops must end up inside the functions that enable vector instructions"
+)]
 
 mod conv;
 mod copy;
 mod cpu;
+mod depthwise;
+mod gemm;
 mod map;
 mod matmul;
 mod scratch;
 mod sum;
+#[cfg(test)]
+mod testing;
 mod word;
 
 pub use conv::conv;
