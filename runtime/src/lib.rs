@@ -1,1 +1,5 @@
 //! runtime
+
+pub mod kernels;
+pub mod mask;
+pub mod share;
