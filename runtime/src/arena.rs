@@ -261,9 +261,8 @@ mod tests {
     #[test]
     fn a_written_span_has_one_holder() {
         let memory = memory();
-        let nested = |outer, inner| {
-            memory.with(&[outer], |_| memory.with(&[inner], |_| ())).unwrap()
-        };
+        let nested =
+            |outer, inner| memory.with(&[outer], |_| memory.with(&[inner], |_| ())).unwrap();
         assert_eq!(nested(run(0, 100, true), run(64, 8, false)), Err(ArenaError::InUse));
         assert_eq!(nested(run(0, 100, false), run(64, 8, true)), Err(ArenaError::InUse));
         assert_eq!(nested(run(0, 100, false), run(64, 8, false)), Ok(()));

@@ -96,9 +96,11 @@ mod tests {
 
     #[test]
     fn softmax_sums_to_one_along_its_axis() {
-        let (_, y) = apply(&[ClearOp::Softmax { axis: 0 }], &Shape::of(&[2, 2]), vec![
-            100.0, 0.0, 100.0, 0.0_f32.ln_1p(),
-        ]);
+        let (_, y) = apply(
+            &[ClearOp::Softmax { axis: 0 }],
+            &Shape::of(&[2, 2]),
+            vec![100.0, 0.0, 100.0, 0.0_f32.ln_1p()],
+        );
         assert_eq!(y, [0.5; 4]);
     }
 

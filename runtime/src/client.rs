@@ -168,7 +168,12 @@ fn encode(port: &InputPort, x: &[f32]) -> Result<Vec<u64>, InputError> {
     let input = || port.name.clone();
     let (got, expected) = (x.len(), port.shape.elements());
     if got != expected {
-        return Err(InputError::Length { input: input(), got, expected, shape: port.shape.clone() });
+        return Err(InputError::Length {
+            input: input(),
+            got,
+            expected,
+            shape: port.shape.clone(),
+        });
     }
     let outside = |index| InputError::OutOfRange {
         input: input(),

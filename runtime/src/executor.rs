@@ -226,7 +226,9 @@ impl Executor {
         let step = &self.role.steps(self.phase)[at];
         let depth = state.depth[at] + self.opens(step);
         let payload = match step.op {
-            StepOp::Receive { message, .. } => state.arrived.get_mut(&message).and_then(Option::take),
+            StepOp::Receive { message, .. } => {
+                state.arrived.get_mut(&message).and_then(Option::take)
+            }
             _ => None,
         };
         state.running += 1;
@@ -275,7 +277,9 @@ impl Executor {
         outbox: &dyn Outbox,
     ) -> Result<(), RunError> {
         let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch)?;
-        let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else { return Ok(()) };
+        let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else {
+            return Ok(());
+        };
         let info = &self.role.plan().messages[message as usize];
         let (from, to) = (info.from, info.to);
         let (phase, run) = (self.phase, self.run);

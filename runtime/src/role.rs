@@ -92,10 +92,9 @@ impl RoleState {
             Phase::Setup => (Epoch::Deploy, 0),
             Phase::Offline | Phase::Online => (Epoch::Run(run), run),
         };
-        let masks = self
-            .seeds
-            .iter()
-            .fold(Masks::new(self.plan.parties), |masks, (b, seed)| masks.with_party(*b, seed, epoch));
+        let masks = self.seeds.iter().fold(Masks::new(self.plan.parties), |masks, (b, seed)| {
+            masks.with_party(*b, seed, epoch)
+        });
         let memory = Memory { deploy: Arc::clone(&self.deploy), run: Arc::clone(arena) };
         Arc::new(Executor::new(Arc::clone(self), phase, run, memory, masks))
     }
@@ -164,7 +163,15 @@ impl RoleState {
                 [Buffer::Read(src), Buffer::Write(dst)],
             ) => {
                 let (src, dst) = (words::<W>(src), words_mut::<W>(dst));
-                kernels::strided(dst, *dst_offset, dst_strides, src, *src_offset, src_strides, shape);
+                kernels::strided(
+                    dst,
+                    *dst_offset,
+                    dst_strides,
+                    src,
+                    *src_offset,
+                    src_strides,
+                    shape,
+                );
             }
             (
                 StepOp::Gather { outer, extent, inner, indices, .. },

@@ -4,6 +4,7 @@
 //! and hands it to its receiver, which then goes on as far as it can. So one seed is one schedule, and tests can
 //! lose a message or make a role hang up at any point of it. The roles are the code that runs over TCP.
 
+use crate::arena::Arena;
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
 use crate::executor::{Executor, Outbox, Until, work_on};
@@ -14,7 +15,6 @@ use crate::packet::{Counts, Packet};
 use crate::params::Params;
 use crate::role::RoleState;
 use crate::share::Seed;
-use crate::arena::Arena;
 use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +94,8 @@ impl Sim {
         let mut machines = Vec::new();
         for role in plan.compute_parties().chain([Role::Dealer]) {
             let params = if knows(role) { owned.clone() } else { public.clone() };
-            let seeds = (0..plan.parties).filter(|&b| role == Role::Party(b) || role == Role::Dealer);
+            let seeds =
+                (0..plan.parties).filter(|&b| role == Role::Party(b) || role == Role::Dealer);
             let seeds = seeds.map(|b| (b, party_seed(options.seed, b))).collect();
             let state = RoleState::new(Arc::clone(&plan), role, params, seeds)?;
             machines.push(Machine::new(state, options.threads)?);

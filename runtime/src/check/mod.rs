@@ -126,9 +126,11 @@ fn check_ports(plan: &Plan) -> Result<(), PlanError> {
         };
         let ok = message_is(plan, port.mask, &mask)
             && port.masked.len() == usize::from(plan.parties)
-            && port.masked.iter().zip(plan.compute_parties()).all(|(&id, party)| {
-                message_is(plan, id, &masked(party))
-            });
+            && port
+                .masked
+                .iter()
+                .zip(plan.compute_parties())
+                .all(|(&id, party)| message_is(plan, id, &masked(party)));
         if !ok {
             return Err(fail());
         }

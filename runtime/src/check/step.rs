@@ -15,10 +15,12 @@ pub fn accesses(plan: &Plan, op: &StepOp, out: &mut Vec<Access>) {
     match op {
         StepOp::Map { program, spans, .. } => {
             let operands = &plan.programs[*program as usize].operands;
-            out.extend(spans.iter().zip(operands).map(|(&span, operand)| Access {
-                span,
-                write: operand.write,
-            }));
+            out.extend(
+                spans
+                    .iter()
+                    .zip(operands)
+                    .map(|(&span, operand)| Access { span, write: operand.write }),
+            );
         }
         StepOp::Conv { x, w, out: dst, .. } => out.extend([read(*x), read(*w), write(*dst)]),
         StepOp::MatMul { a, b, out: dst, .. } => out.extend([read(*a), read(*b), write(*dst)]),

@@ -105,9 +105,9 @@ impl Checker<'_> {
                 self.bits(&[dst])?;
                 self.words(&[a])
             }
-            TileOp::Xor { dst, a, b } | TileOp::And { dst, a, b } | TileOp::AndXor { dst, a, b } => {
-                self.bits(&[dst, a, b])
-            }
+            TileOp::Xor { dst, a, b }
+            | TileOp::And { dst, a, b }
+            | TileOp::AndXor { dst, a, b } => self.bits(&[dst, a, b]),
             TileOp::Not { dst, a } => self.bits(&[dst, a]),
             TileOp::Mux { dst, bit, a, b } => self.bits(&[dst, bit, a, b]),
             TileOp::ConstBit { dst, .. } => self.bits(&[dst]),
