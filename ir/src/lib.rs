@@ -1,5 +1,6 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
+pub mod fixed;
 pub mod id;
 pub mod masked;
 pub mod nn;
