@@ -1,1 +1,3 @@
-//! compiler
+//! Compiles ONNX models into mpcc plans.
+
+pub mod lower;
