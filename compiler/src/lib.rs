@@ -1,1 +1,4 @@
-//! compiler
+//! Compiles ONNX models to mpcc plans.
+
+pub mod calibrate;
+pub mod passes;
