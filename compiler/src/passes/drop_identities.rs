@@ -4,15 +4,12 @@
 //! extent one becomes a reshape; `relu` of `relu` is dropped; a `clip` at zero alone is a `relu`. Saves
 //! copies, and an opening per dropped activation. No number moves.
 
-use super::edit::{redirect, replace, tidy};
+use super::edit::{redirect, replace, to_fixpoint};
 use mpcc_ir::nn::{Graph, Op};
 use mpcc_ir::{Id, Shape};
 
 pub(super) fn run(graph: &mut Graph) {
-    while graph.program.ids().fold(false, |any, id| step(graph, id) || any) {
-        tidy(graph);
-    }
-    tidy(graph);
+    to_fixpoint(graph, step);
 }
 
 /// Changes node `id`; says whether it did.
@@ -52,11 +49,8 @@ fn is_identity(op: &Op, args: &[Id], x: &Shape, result: &Shape) -> bool {
     if let Op::MaxPool { window } | Op::AvgPool { window, .. } = op {
         return same && window.kernel == [1, 1] && window.pads == [0; 4];
     }
-    if let Op::Scale { by } = op {
-        return *by == 1.0;
-    }
-    if let Op::Offset { by } = op {
-        return *by == 0.0;
+    if matches!(op, Op::Scale { by: 1.0 } | Op::Offset { by: 0.0 }) {
+        return true;
     }
     if let Op::Clip { lo, hi } = op {
         return *lo == f64::NEG_INFINITY && *hi == f64::INFINITY;

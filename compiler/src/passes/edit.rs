@@ -85,6 +85,23 @@ pub(crate) fn is_element_wise(op: &Op) -> bool {
     )
 }
 
+/// Sweeps over the nodes, tidying after each sweep, until `step` changes none; it says whether it did.
+///
+/// Nodes that `step` appends are visited in the next sweep. What it leaves unread stays in the program
+/// until the sweep ends.
+pub(crate) fn to_fixpoint(graph: &mut Graph, step: fn(&mut Graph, Id) -> bool) {
+    loop {
+        let mut changed = false;
+        for id in graph.program.ids() {
+            changed |= step(graph, id);
+        }
+        tidy(graph);
+        if !changed {
+            return;
+        }
+    }
+}
+
 /// Restores a well-formed graph: an order that can be executed, no unread nodes or parameters.
 pub(crate) fn tidy(graph: &mut Graph) {
     sort(graph);
@@ -95,7 +112,7 @@ pub(crate) fn tidy(graph: &mut Graph) {
     for (output, value) in graph.outputs.iter_mut().zip(&graph.program.outputs) {
         output.value = *value;
     }
-    drop_unread_params(graph);
+    sort_params(graph);
 }
 
 /// Puts every operand before its readers and otherwise keeps the order.
@@ -132,28 +149,17 @@ fn sort(graph: &mut Graph) {
     graph.program.nodes = sorted;
 }
 
-/// Drops parameters that no node reads and renumbers the rest.
-fn drop_unread_params(graph: &mut Graph) {
-    let mut read = vec![false; graph.params.len()];
-    for node in &graph.program.nodes {
-        if let Op::Param { id } = node.op {
-            read[id.index()] = true;
-        }
-    }
-    let mut kept = 0;
-    let renamed: Vec<ParamId> = read
-        .iter()
-        .map(|read| {
-            let id = ParamId(kept);
-            kept += u32::from(*read);
-            id
-        })
-        .collect();
-    let mut flags = read.iter();
-    graph.params.retain(|_| flags.next().copied().unwrap_or(true));
+/// Numbers parameters in the order in which nodes read them, and drops those that none reads.
+fn sort_params(graph: &mut Graph) {
+    let mut old: Vec<Option<Param>> =
+        std::mem::take(&mut graph.params).into_iter().map(Some).collect();
+    let mut renamed: Vec<Option<ParamId>> = vec![None; old.len()];
     for node in &mut graph.program.nodes {
-        if let Op::Param { id } = &mut node.op {
-            *id = renamed[id.index()];
+        let Op::Param { id } = &mut node.op else { continue };
+        if let Some(param) = old[id.index()].take() {
+            renamed[id.index()] = Some(ParamId(graph.params.len() as u32));
+            graph.params.push(param);
         }
+        *id = renamed[id.index()].unwrap_or(*id);
     }
 }

@@ -7,17 +7,14 @@
 //! since padding is zero after the term, not before; a `matmul` takes no terms. Each fold saves a product
 //! and the opening after it. Numbers move by the rounding of weights to single precision.
 
-use super::edit::{redirect, tidy};
+use super::edit::{redirect, to_fixpoint};
 use super::layer::{Channels, Layer, Side, channels};
 use super::merge_affine::{Affine, affine};
 use mpcc_ir::Id;
 use mpcc_ir::nn::{Graph, Op};
 
 pub(super) fn run(graph: &mut Graph) {
-    while graph.program.ids().fold(false, |any, id| step(graph, id) || any) {
-        tidy(graph);
-    }
-    tidy(graph);
+    to_fixpoint(graph, step);
 }
 
 fn step(graph: &mut Graph, id: Id) -> bool {

@@ -5,30 +5,23 @@
 //! on such expanded parameters moves in front of the `expand`. Saves the operation, and the opening of
 //! weights that it would need. Values move by one rounding to single precision.
 
-use super::edit::{self, Like, is_element_wise, is_secret, map, param_at, push, replace, tidy};
+use super::edit::{
+    self, Like, is_element_wise, is_secret, map, param_at, push, replace, to_fixpoint,
+};
 use mpcc_ir::nn::interp::fold_node;
 use mpcc_ir::nn::{Graph, Op, Visibility};
 use mpcc_ir::{Id, Shape};
 
 pub(super) fn run(graph: &mut Graph) {
-    // In program order operands are folded before their readers; a second sweep takes what
-    // `move_before_expand` appended.
-    while graph.program.ids().fold(false, |any, id| step(graph, id) || any) {
-        tidy(graph);
-    }
-}
-
-fn step(graph: &mut Graph, id: Id) -> bool {
-    if is_secret(graph, id) || graph.program[id].args.is_empty() {
-        return false;
-    }
-    move_before_expand(graph, id) || fold(graph, id)
+    // All arithmetic moves before any `expand` is folded: its readers come later in the program.
+    to_fixpoint(graph, move_before_expand);
+    to_fixpoint(graph, fold);
 }
 
 /// `f(expand(p), expand(q))` becomes `expand(f(p, q))`, where `p` and `q` are expanded to the smallest
 /// shape that holds both.
 fn move_before_expand(graph: &mut Graph, id: Id) -> bool {
-    if !is_element_wise(&graph.program[id].op) {
+    if is_secret(graph, id) || !is_element_wise(&graph.program[id].op) {
         return false;
     }
     let args = graph.program[id].args.clone();
@@ -72,7 +65,8 @@ fn expanded(graph: &Graph, id: Id) -> Option<Id> {
 }
 
 fn fold(graph: &mut Graph, id: Id) -> bool {
-    if matches!(graph.program[id].op, Op::Expand) && !is_wanted_in_full(graph, id) {
+    let is_small = matches!(graph.program[id].op, Op::Expand) && !is_wanted_in_full(graph, id);
+    if is_secret(graph, id) || is_small {
         return false;
     }
     let Some(tensor) = fold_node(graph, id) else { return false };
@@ -93,7 +87,7 @@ fn is_wanted_in_full(graph: &Graph, id: Id) -> bool {
     nodes.iter().filter(|node| node.args.contains(&id)).any(|node| {
         let secret = node.ty.visibility == Visibility::Secret;
         // Another `expand` is joined with this one by `drop_identities`.
-        !(is_element_wise(&node.op) && secret) && !matches!(node.op, Op::Expand)
+        !(matches!(node.op, Op::Expand) || is_element_wise(&node.op) && secret)
     })
 }
 
@@ -138,9 +132,10 @@ mod tests {
         assert_snapshot!(after(super::run, src), @"
         nn {
           %0 = input port port0 : secret[1x2x3x3]
-          %1 = param id w0 : weight[1x2x3x3]
-          %2 = add %0, %1 : secret[1x2x3x3]
-          return %2
+          %1 = param id w0 : weight[1x2x1x3]
+          %2 = expand %1 : weight[1x2x3x3]
+          %3 = add %0, %2 : secret[1x2x3x3]
+          return %3
         }
         ");
     }

@@ -4,7 +4,7 @@
 //! value between; a product moves in front of a sum, where the layer before can take it. Each merge of
 //! products saves an opening. Numbers move by roundings to single precision.
 
-use super::edit::{is_secret, map, replace, tidy};
+use super::edit::{is_secret, map, replace, to_fixpoint};
 use super::fold_params;
 use mpcc_ir::Id;
 use mpcc_ir::nn::{Graph, Op};
@@ -51,9 +51,7 @@ pub(super) fn affine(graph: &Graph, id: Id) -> Option<(Id, Affine)> {
 }
 
 pub(super) fn run(graph: &mut Graph) {
-    while graph.program.ids().fold(false, |any, id| step(graph, id) || any) {
-        tidy(graph);
-    }
+    to_fixpoint(graph, step);
     fold_params::run(graph);
 }
 
@@ -140,11 +138,13 @@ mod tests {
         assert_snapshot!(after(super::run, src), @"
         nn {
           %0 = input port port0 : secret[1x2x3x3]
-          %1 = param id w0 : weight[1x2x3x3]
-          %2 = mul %0, %1 : secret[1x2x3x3]
-          %3 = param id w1 : weight[1x2x3x3]
-          %4 = add %2, %3 : secret[1x2x3x3]
-          return %4
+          %1 = param id w0 : weight[1x2x1x1]
+          %2 = expand %1 : weight[1x2x3x3]
+          %3 = mul %0, %2 : secret[1x2x3x3]
+          %4 = param id w1 : weight[1x2x1x1]
+          %5 = expand %4 : weight[1x2x3x3]
+          %6 = add %3, %5 : secret[1x2x3x3]
+          return %6
         }
         ");
     }

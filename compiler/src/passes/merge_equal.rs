@@ -46,7 +46,7 @@ fn key(graph: &Graph, id: Id) -> Key {
     };
     match param_at(graph, id).filter(|param| param.public) {
         Some(param) => {
-            key.op = "public".to_owned();
+            key.op = String::from("public");
             key.entries = param.data.iter().map(|x| x.to_bits()).collect();
         }
         None => node.op.print_fields(&mut key.op),

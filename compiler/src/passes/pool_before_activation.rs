@@ -4,16 +4,12 @@
 //! three of four activations, each of which costs an opening; a 3 by 3 pool of stride 2 the same. No
 //! number moves: a monotone function commutes with the maximum.
 
-use super::edit::{push, replace, tidy};
+use super::edit::{push, replace, to_fixpoint};
 use mpcc_ir::Id;
 use mpcc_ir::nn::{Graph, Op};
 
 pub(super) fn run(graph: &mut Graph) {
-    // One sweep moves every pool in front of one activation.
-    while graph.program.ids().fold(false, |any, id| step(graph, id) || any) {
-        tidy(graph);
-    }
-    tidy(graph);
+    to_fixpoint(graph, step);
 }
 
 fn step(graph: &mut Graph, id: Id) -> bool {

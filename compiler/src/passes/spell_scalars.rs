@@ -28,7 +28,8 @@ fn public_scalar(graph: &Graph, id: Id) -> Option<f64> {
     }
     let param = param_at(graph, id).filter(|p| p.public)?;
     let (first, rest) = param.data.split_first()?;
-    rest.iter().all(|x| x == first).then(|| f64::from(*first)).filter(|x| x.is_finite())
+    let equal = rest.iter().all(|x| x.to_bits() == first.to_bits());
+    (equal && first.is_finite()).then(|| f64::from(*first))
 }
 
 /// `id` is `x op number`.

@@ -5,7 +5,7 @@ use super::{PIPELINE, run_all};
 use crate::calibrate::Noise;
 use insta::assert_snapshot;
 
-/// A network in the manner of a small ResNet: batch normalisation, pooling, a mean, a classifier.
+/// A network in the manner of a small `ResNet`: batch normalisation, pooling, a mean, a classifier.
 const RESIDUAL: &str = "nn {
   name \"conv1\"
   name \"bn1\"
@@ -54,12 +54,12 @@ fn a_residual_network() {
       name "mean"
       name "fc"
       %0 = input port port0 : secret[1x3x8x8]
-      %1 = param id w2 : weight[4x3x3x3] @0
-      %2 = param id w3 : weight[4] @0
+      %1 = param id w0 : weight[4x3x3x3] @0
+      %2 = param id w1 : weight[4] @0
       %3 = conv %0, %1, %2 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : secret[1x4x8x8] @0
       %4 = max_pool %3 window 2x2 stride 2x2 dilate 1x1 pad [0, 0, 0, 0] : secret[1x4x4x4] @3
       %5 = relu %4 : secret[1x4x4x4] @2
-      %6 = param id w0 : weight[4x4x1x1]
+      %6 = param id w2 : weight[4x4x1x1]
       %7 = conv %5, %6 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : secret[1x4x4x4] @4
       %8 = add %5, %7 : secret[1x4x4x4] @4
       %9 = relu %8 : secret[1x4x4x4] @4
@@ -68,9 +68,9 @@ fn a_residual_network() {
       %12 = sub %9, %11 : secret[1x4x4x4] @4
       %13 = reduce_sum %12 axes [2, 3] : secret[1x4x1x1] @5
       %14 = reshape %13 : secret[1x4] @5
-      %15 = param id w4 : weight[4x5] @6
+      %15 = param id w3 : weight[4x5] @6
       %16 = matmul %14, %15 : secret[1x5] @6
-      %17 = param id w1 : weight[1x5]
+      %17 = param id w4 : weight[1x5]
       %18 = add %16, %17 : secret[1x5] @6
       return %18
     }
