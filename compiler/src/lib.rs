@@ -1,3 +1,4 @@
 //! Compiles ONNX models into mpcc plans.
 
 pub mod lower;
+pub mod schedule;
