@@ -80,11 +80,14 @@ pub fn evaluate_all(
         let node = &program[id];
         let args: Vec<Operand<'_>> =
             node.args.iter().map(|a| operand(program, &values, *a)).collect();
-        let data = match node.op {
-            Op::Input { port, .. } => source("input", inputs, port.index(), &node.ty)?,
-            Op::Weight { param, .. } => source("parameter", params, param.index(), &node.ty)?,
-            Op::Rescale { by, .. } => rescale(id, args[0], by, &node.ty, truncation),
-            _ => compute(&node.op, &args, &node.ty),
+        let data = if let Op::Input { port, .. } = node.op {
+            source("input", inputs, port.index(), &node.ty)?
+        } else if let Op::Weight { param, .. } = node.op {
+            source("parameter", params, param.index(), &node.ty)?
+        } else if let Op::Rescale { by, .. } = node.op {
+            rescale(id, args[0], by, &node.ty, truncation)
+        } else {
+            compute(&node.op, &args, &node.ty)
         };
         visit(id, &data);
         if uses[id.index()] > 0 {
