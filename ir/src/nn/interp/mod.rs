@@ -167,6 +167,21 @@ pub fn evaluate_all(
     Ok(program.outputs.iter().map(owned).collect())
 }
 
+/// Computes one node whose operands are all parameters; `None` for any other, and for leaves.
+///
+/// # Panics
+/// If `graph` is malformed: passes call this on graphs that the verifier has seen.
+pub fn fold_node(graph: &Graph, id: Id) -> Option<Tensor> {
+    let node = &graph.program[id];
+    let is_param = |a: &Id| matches!(graph.program[*a].op, Op::Param { .. });
+    if node.args.is_empty() || !node.args.iter().all(is_param) {
+        return None;
+    }
+    let args: Vec<View<'_>> = node.args.iter().map(|a| view(graph, &[], *a)).collect();
+    let shape = node.ty.shape.clone();
+    Some(Tensor { data: compute(&node.op, &args, &shape, &[]), shape })
+}
+
 /// Refuses what would make a kernel index out of range.
 fn check(graph: &Graph, inputs: &[Tensor]) -> Result<(), EvalError> {
     graph.verify()?;
