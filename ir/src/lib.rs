@@ -1,8 +1,8 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
-pub mod fixed;
 pub mod codec;
 mod files;
+pub mod fixed;
 pub mod id;
 pub mod masked;
 pub mod nn;
