@@ -108,26 +108,25 @@ fn asked(
 ) -> (i32, Option<f64>, Option<f64>) {
     let node = &graph.program[r];
     let (room, own) = (facts.room[r.index()], facts.int_bits[x.index()]);
-    match &node.op {
-        Op::Conv { .. } | Op::MatMul | Op::Mul => {
-            let other = node.args.iter().take(2).find(|a| **a != x).unwrap_or(&x);
-            if let Some(w) = facts.weights[other.index()] {
-                let own = f64::from(own - i32::from(facts.margin_bits)) - CREST;
-                let crest = own - w.rms.max(f64::MIN_POSITIVE).log2().max(-24.0);
-                let firm = (f64::from(room) - crest) / 2.0;
-                let limit = room - least_weight_frac(w.rms);
-                let floor = f64::from(room - most_weight_frac(w.max));
-                (limit, Some(firm.max(floor)), None)
-            } else {
-                let half = (room - own + facts.int_bits[other.index()]).div_euclid(2);
-                (half, Some(f64::from(half)), None)
-            }
-        }
-        Op::Add | Op::Sub => (cap, None, Some(wish + 1.0)),
-        Op::Scale { by } => match Factor::of(*by) {
+    if matches!(node.op, Op::Conv { .. } | Op::MatMul | Op::Mul) {
+        let other = node.args.iter().take(2).find(|a| **a != x).unwrap_or(&x);
+        let Some(w) = facts.weights[other.index()] else {
+            let half = (room - own + facts.int_bits[other.index()]).div_euclid(2);
+            return (half, Some(f64::from(half)), None);
+        };
+        let own = f64::from(own - i32::from(facts.margin_bits)) - CREST;
+        let crest = own - w.rms.max(f64::MIN_POSITIVE).log2().max(-24.0);
+        let floor = f64::from(room - most_weight_frac(w.max));
+        let firm = ((f64::from(room) - crest) / 2.0).max(floor);
+        (room - least_weight_frac(w.rms), Some(firm), None)
+    } else if matches!(node.op, Op::Add | Op::Sub) {
+        (cap, None, Some(wish + 1.0))
+    } else if let Op::Scale { by } = node.op {
+        match Factor::of(by) {
             Factor::PowerOfTwo(e) => (cap.saturating_add(e), Some(wish + f64::from(e)), None),
             Factor::Integer(bits) => (room - bits, None, Some(wish + by.abs().log2())),
-        },
-        _ => (cap, Some(wish), None),
+        }
+    } else {
+        (cap, Some(wish), None)
     }
 }

@@ -18,7 +18,9 @@ mod facts;
 mod forms;
 mod fractions;
 mod maximum;
+mod measure;
 mod moves;
+mod noise;
 mod product;
 mod report;
 mod sum;
@@ -27,6 +29,7 @@ mod tests;
 mod weights;
 
 pub use error::FormatError;
+pub use measure::lower_measured;
 pub use report::{FormatReport, Headroom};
 pub use weights::QuantParam;
 

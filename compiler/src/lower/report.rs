@@ -5,6 +5,9 @@ use super::error::tensor_name;
 use mpcc_ir::Id;
 use mpcc_ir::masked::{Kind, Op};
 
+/// Standard deviations within which all entries of an output are expected.
+const SIGMAS: f64 = 6.0;
+
 /// A tensor and the bits between its calibrated range and the format's end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Headroom {
@@ -27,8 +30,11 @@ pub struct Headroom {
 pub struct FormatReport {
     /// Tensors by headroom, least first.
     pub headroom: Vec<Headroom>,
-    /// Predicted standard deviation of each output's error.
+    /// Predicted largest error of each output: four times the largest that samples showed, or, where
+    /// none were run, six estimated standard deviations.
     pub output_error: Vec<f64>,
+    /// Whether samples were run.
+    pub measured: bool,
     /// Largest calibrated magnitude of each output.
     pub output_range: Vec<f64>,
 }
@@ -54,7 +60,8 @@ impl Lowering<'_> {
         let range = |v: Id| self.graph.program[v].ty.range.map_or(0.0, |r| r.magnitude());
         FormatReport {
             headroom,
-            output_error: Vec::new(),
+            output_error: self.predicted_errors().iter().map(|e| SIGMAS * e).collect(),
+            measured: false,
             output_range: outputs.map(|o| range(o.value)).collect(),
         }
     }

@@ -53,22 +53,21 @@ impl WeightStats {
         Ok(Self { max, rms: (squares / param.data.len().max(1) as f64).sqrt() })
     }
 
+    fn union(a: Self, b: Self) -> Self {
+        Self { max: a.max.max(b.max), rms: a.rms.max(b.rms) }
+    }
+
     /// For every value that is a parameter or moved from parameters.
     pub(super) fn gather(graph: &Graph) -> Result<Vec<Option<Self>>, FormatError> {
         let p = &graph.program;
         let mut all: Vec<Option<Self>> = Vec::with_capacity(p.nodes.len());
         for node in &p.nodes {
-            let stats = match node.op {
-                Op::Param { id } => match graph.params.get(id.index()) {
-                    Some(param) => Some(Self::of(param)?),
-                    None => None,
-                },
-                _ if node.ty.visibility == Visibility::Secret => None,
-                _ => node
-                    .args
-                    .iter()
-                    .filter_map(|a| all[a.index()])
-                    .reduce(|a, b| Self { max: a.max.max(b.max), rms: a.rms.max(b.rms) }),
+            let stats = if let Op::Param { id } = node.op {
+                graph.params.get(id.index()).map(Self::of).transpose()?
+            } else if node.ty.visibility == Visibility::Secret {
+                None
+            } else {
+                node.args.iter().filter_map(|a| all[a.index()]).reduce(Self::union)
             };
             all.push(stats);
         }

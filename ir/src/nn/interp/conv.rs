@@ -1,12 +1,17 @@
 //! Convolution as a product with the image's windows laid out as columns.
 
-use super::View;
 use super::matmul::product_with;
+use super::{Element, View};
 use crate::shape::Shape;
 use crate::window::Window;
 
 /// `conv(x[n,c,h,w], w[o,c/groups,kh,kw], bias[o]?)`, result of shape `out`.
-pub(super) fn conv(args: &[View<'_>], window: &Window, groups: usize, out: &Shape) -> Vec<f32> {
+pub(crate) fn conv<T: Element>(
+    args: &[View<'_, T>],
+    window: &Window,
+    groups: usize,
+    out: &Shape,
+) -> Vec<T> {
     let (x, weight) = (args[0], args[1]);
     let [extent_h, extent_w] = [x.shape[2], x.shape[3]];
     let (channels, taps) = (x.shape[1] / groups, window.kernel[0] * window.kernel[1]);
@@ -31,7 +36,7 @@ pub(super) fn conv(args: &[View<'_>], window: &Window, groups: usize, out: &Shap
                     let Some(pixel) = pixels.next() else { break };
                     let y = window.input_at(0, pixel[0], tap[0], extent_h);
                     let x = window.input_at(1, pixel[1], tap[1], extent_w);
-                    *entry = y.zip(x).map_or(0.0, |(y, x)| plane[y * extent_w + x]);
+                    *entry = y.zip(x).map_or(T::default(), |(y, x)| plane[y * extent_w + x]);
                 }
             }
         });
@@ -40,8 +45,8 @@ pub(super) fn conv(args: &[View<'_>], window: &Window, groups: usize, out: &Shap
 }
 
 /// The result before any product: zeros, or the bias of each channel.
-fn start(bias: Option<&View<'_>>, out: &Shape) -> Vec<f32> {
-    let mut result = vec![0.0; out.elements()];
+fn start<T: Element>(bias: Option<&View<'_, T>>, out: &Shape) -> Vec<T> {
+    let mut result = vec![T::default(); out.elements()];
     let pixels = out[2] * out[3];
     if let Some(bias) = bias.filter(|_| pixels > 0) {
         for (plane, value) in result.chunks_exact_mut(pixels).zip(bias.data.iter().cycle()) {

@@ -5,7 +5,7 @@ use crate::shape::Shape;
 
 /// Calls `f(i, offset)` for each index `i` of `shape` in row-major order, where `offset` is
 /// `base + sum(index[axis] * strides[axis])`. The caller sees to it that no offset is negative.
-pub(super) fn strided_offsets(
+pub(crate) fn strided_offsets(
     shape: &Shape,
     base: usize,
     strides: &[isize],
@@ -35,7 +35,7 @@ pub(super) fn strided_offsets(
 }
 
 /// The elements of `x` at strided offsets, one per index of `out`.
-fn strided(x: &[f32], out: &Shape, base: usize, strides: &[isize]) -> Vec<f32> {
+fn strided<T: Copy>(x: &[T], out: &Shape, base: usize, strides: &[isize]) -> Vec<T> {
     let mut result = Vec::with_capacity(out.elements());
     strided_offsets(out, base, strides, |_, offset| result.push(x[offset]));
     result
@@ -46,14 +46,19 @@ fn signed(strides: Vec<usize>) -> Vec<isize> {
 }
 
 /// Result axis `i` is operand axis `perm[i]`.
-pub(super) fn transpose(x: View<'_>, perm: &[usize], out: &Shape) -> Vec<f32> {
+pub(crate) fn transpose<T: Copy>(x: View<'_, T>, perm: &[usize], out: &Shape) -> Vec<T> {
     let strides = signed(x.shape.strides());
     let strides: Vec<isize> = perm.iter().map(|&axis| strides[axis]).collect();
     strided(x.data, out, 0, &strides)
 }
 
 /// Every `steps[i]`-th element from `starts[i]`.
-pub(super) fn slice(x: View<'_>, starts: &[usize], steps: &[i64], out: &Shape) -> Vec<f32> {
+pub(crate) fn slice<T: Copy>(
+    x: View<'_, T>,
+    starts: &[usize],
+    steps: &[i64],
+    out: &Shape,
+) -> Vec<T> {
     let strides = x.shape.strides();
     let base = starts.iter().zip(&strides).map(|(at, stride)| at * stride).sum();
     let strides: Vec<isize> =
@@ -62,7 +67,7 @@ pub(super) fn slice(x: View<'_>, starts: &[usize], steps: &[i64], out: &Shape) -
 }
 
 /// Repeats along axes of extent 1.
-pub(super) fn expand(x: View<'_>, out: &Shape) -> Vec<f32> {
+pub(crate) fn expand<T: Copy>(x: View<'_, T>, out: &Shape) -> Vec<T> {
     let mut strides = signed(x.shape.strides());
     for (stride, extent) in strides.iter_mut().zip(x.shape.iter()) {
         if *extent == 1 {
@@ -73,14 +78,14 @@ pub(super) fn expand(x: View<'_>, out: &Shape) -> Vec<f32> {
 }
 
 /// Elements of `value` in front, behind and between those of `x`.
-pub(super) fn pad(
-    x: View<'_>,
+pub(crate) fn pad<T: Copy>(
+    x: View<'_, T>,
     before: &[usize],
     interior: &[usize],
-    value: f64,
+    value: T,
     out: &Shape,
-) -> Vec<f32> {
-    let mut result = vec![value as f32; out.elements()];
+) -> Vec<T> {
+    let mut result = vec![value; out.elements()];
     let strides = out.strides();
     let base = before.iter().zip(&strides).map(|(at, stride)| at * stride).sum();
     let spread: Vec<isize> =
@@ -90,7 +95,7 @@ pub(super) fn pad(
 }
 
 /// Joins tensors along `axis`.
-pub(super) fn concat(args: &[View<'_>], axis: usize, out: &Shape) -> Vec<f32> {
+pub(crate) fn concat<T: Copy>(args: &[View<'_, T>], axis: usize, out: &Shape) -> Vec<T> {
     let outer: usize = out[..axis].iter().product();
     let mut result = Vec::with_capacity(out.elements());
     for row in 0..outer {
@@ -103,7 +108,7 @@ pub(super) fn concat(args: &[View<'_>], axis: usize, out: &Shape) -> Vec<f32> {
 }
 
 /// `out[.., i, ..] = x[.., indices[i], ..]` along `axis`.
-pub(super) fn gather(x: View<'_>, axis: usize, indices: &[u32]) -> Vec<f32> {
+pub(crate) fn gather<T: Copy>(x: View<'_, T>, axis: usize, indices: &[u32]) -> Vec<T> {
     let outer: usize = x.shape[..axis].iter().product();
     let inner: usize = x.shape[axis + 1..].iter().product();
     let mut result = Vec::with_capacity(outer * indices.len() * inner);

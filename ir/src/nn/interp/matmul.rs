@@ -5,7 +5,7 @@
 //! of [`ROWS`] by [`LANES`] sums in registers. Sums run in blocks of [`DEPTH`] terms, which bounds the
 //! rounding error of single precision.
 
-use super::View;
+use super::{Element, View};
 
 /// Columns of a panel: two vectors of the smallest x86-64.
 pub(super) const LANES: usize = 8;
@@ -17,18 +17,18 @@ const DEPTH: usize = 256;
 const STRIP: usize = 16 * LANES;
 
 /// A strip of columns of the right operand, as panels `[STRIP / LANES][k][LANES]`.
-pub(super) struct Strip<'a> {
+pub(super) struct Strip<'a, T> {
     /// First column.
     pub(super) first: usize,
     /// Number of columns; entries beyond it in the last panel are not used.
     pub(super) columns: usize,
     k: usize,
-    panels: &'a mut [f32],
+    panels: &'a mut [T],
 }
 
-impl Strip<'_> {
+impl<T> Strip<'_, T> {
     /// The entries of row `row`, one chunk of at most [`LANES`] columns after the other.
-    pub(super) fn row(&mut self, row: usize) -> impl Iterator<Item = &mut [f32]> {
+    pub(super) fn row(&mut self, row: usize) -> impl Iterator<Item = &mut [T]> {
         let (columns, size) = (self.columns, self.k * LANES);
         self.panels.chunks_exact_mut(size).enumerate().map_while(move |(panel, data)| {
             let width = columns.checked_sub(panel * LANES).filter(|w| *w > 0)?.min(LANES);
@@ -38,16 +38,16 @@ impl Strip<'_> {
 }
 
 /// `out[m, n] += a[m, k] b[k, n]`, where `fill` writes strips of `b`.
-pub(super) fn product_with(
-    out: &mut [f32],
-    a: &[f32],
+pub(super) fn product_with<T: Element>(
+    out: &mut [T],
+    a: &[T],
     [m, k, n]: [usize; 3],
-    mut fill: impl FnMut(&mut Strip<'_>),
+    mut fill: impl FnMut(&mut Strip<'_, T>),
 ) {
     if m == 0 || k == 0 {
         return;
     }
-    let mut panels = vec![0.0; k * STRIP.min(n.next_multiple_of(LANES))];
+    let mut panels = vec![T::default(); k * STRIP.min(n.next_multiple_of(LANES))];
     for first in (0..n).step_by(STRIP) {
         let columns = STRIP.min(n - first);
         fill(&mut Strip { first, columns, k, panels: &mut panels });
@@ -78,39 +78,39 @@ pub(super) fn product_with(
 }
 
 /// Adds the product of `R` rows and one panel to `out`, whose rows are `stride` apart.
-fn tile<const R: usize>(
-    rows: [&[f32]; R],
-    panel: &[f32],
-    out: &mut [f32],
+fn tile<T: Element, const R: usize>(
+    rows: [&[T]; R],
+    panel: &[T],
+    out: &mut [T],
     stride: usize,
     width: usize,
 ) {
-    let mut sums = [[0.0f32; LANES]; R];
+    let mut sums = [[T::default(); LANES]; R];
     let (columns, _) = panel.as_chunks::<LANES>();
     let rows = rows.map(|row| &row[..columns.len()]);
     for (term, b) in columns.iter().enumerate() {
         for (sum, row) in sums.iter_mut().zip(&rows) {
-            for (s, b) in sum.iter_mut().zip(b) {
-                *s += row[term] * b;
+            for (s, &b) in sum.iter_mut().zip(b) {
+                *s = s.plus_product(row[term], b);
             }
         }
     }
     for (r, sum) in sums.iter().enumerate() {
-        for (o, s) in out[r * stride..][..width].iter_mut().zip(sum) {
-            *o += s;
+        for (o, &s) in out[r * stride..][..width].iter_mut().zip(sum) {
+            *o = o.plus(s);
         }
     }
 }
 
 /// Batched product; `b` has the leading extents of `a`, or rank 2.
-pub(super) fn matmul(a: View<'_>, b: View<'_>) -> Vec<f32> {
+pub(crate) fn matmul<T: Element>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
     let (rank, rank_b) = (a.shape.rank(), b.shape.rank());
     let (k, n) = (a.shape[rank - 1], b.shape[rank_b - 1]);
     let total =
         a.shape.elements().checked_div(k).unwrap_or_else(|| a.shape[..rank - 1].iter().product());
     // A right operand of rank 2 is shared: all rows of `a` form one matrix.
     let m = if rank_b == 2 { total } else { a.shape[rank - 2] };
-    let mut out = vec![0.0; total * n];
+    let mut out = vec![T::default(); total * n];
     if out.is_empty() || k == 0 {
         return out;
     }

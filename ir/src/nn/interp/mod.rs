@@ -5,12 +5,12 @@
 //! moves elements through one strided copy.
 
 mod clear;
-mod conv;
+pub(crate) mod conv;
 mod elementwise;
-mod layout;
-mod matmul;
+pub(crate) mod layout;
+pub(crate) mod matmul;
 mod pool;
-mod reduce;
+pub(crate) mod reduce;
 #[cfg(test)]
 mod tests;
 
@@ -66,9 +66,49 @@ pub enum EvalError {
 
 /// A borrowed tensor: an earlier result or a parameter.
 #[derive(Clone, Copy)]
-struct View<'a> {
-    shape: &'a Shape,
-    data: &'a [f32],
+pub(crate) struct View<'a, T = f32> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) data: &'a [T],
+}
+
+/// What the kernels compute with: reals here, ring elements in the evaluator of masked programs.
+pub(crate) trait Element: Copy + Default {
+    /// `self + a * b`.
+    #[must_use]
+    fn plus_product(self, a: Self, b: Self) -> Self;
+    /// `self + a`.
+    #[must_use]
+    fn plus(self, a: Self) -> Self;
+}
+
+impl Element for f32 {
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        self + a * b
+    }
+
+    fn plus(self, a: Self) -> Self {
+        self + a
+    }
+}
+
+impl Element for u32 {
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        self.wrapping_add(a.wrapping_mul(b))
+    }
+
+    fn plus(self, a: Self) -> Self {
+        self.wrapping_add(a)
+    }
+}
+
+impl Element for u64 {
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        self.wrapping_add(a.wrapping_mul(b))
+    }
+
+    fn plus(self, a: Self) -> Self {
+        self.wrapping_add(a)
+    }
 }
 
 /// Computes the outputs of `graph`, including what the receiver does in the clear after the reveal.
@@ -193,7 +233,7 @@ fn compute(op: &Op, args: &[View<'_>], out: &Shape, inputs: &[Tensor]) -> Vec<f3
         Op::Transpose { perm } => layout::transpose(args[0], perm, out),
         Op::Slice { starts, steps } => layout::slice(args[0], starts, steps, out),
         Op::Pad { before, interior, value, .. } => {
-            layout::pad(args[0], before, interior, *value, out)
+            layout::pad(args[0], before, interior, *value as f32, out)
         }
         Op::Expand => layout::expand(args[0], out),
         Op::Concat { axis } => layout::concat(args, *axis, out),

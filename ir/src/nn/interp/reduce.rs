@@ -22,12 +22,12 @@ pub(super) fn max(x: View<'_>, axes: &[usize], out: &Shape) -> Vec<f32> {
     fold(x, axes, out, f32::NEG_INFINITY, f32::max)
 }
 
-fn fold<T: Copy>(
-    x: View<'_>,
+pub(crate) fn fold<S: Copy, T: Copy>(
+    x: View<'_, S>,
     axes: &[usize],
     out: &Shape,
     start: T,
-    f: impl Fn(T, f32) -> T,
+    f: impl Fn(T, S) -> T,
 ) -> Vec<T> {
     let mut result = vec![start; out.elements()];
     let mut strides: Vec<isize> = out.strides().into_iter().map(|s| s as isize).collect();
