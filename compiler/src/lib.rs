@@ -1,1 +1,3 @@
-//! compiler
+//! Compiles ONNX models to mpcc plans.
+
+pub mod import;
