@@ -13,7 +13,7 @@ pub enum Region {
     Run,
 }
 
-/// A range of bytes in an arena. `at` is a multiple of 64.
+/// A range of bytes in an arena. Buffers start at multiples of 64; spans of words at multiples of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
     /// Which arena.
