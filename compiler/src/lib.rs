@@ -1,6 +1,10 @@
-//! Compiles ONNX models into mpcc plans.
+//! Compiles ONNX models to mpcc plans.
 
 pub mod calibrate;
+pub mod compile;
+pub mod import;
 pub mod lower;
+pub mod masked_passes;
 pub mod passes;
+pub mod protocols;
 pub mod schedule;

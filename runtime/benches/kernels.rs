@@ -1,21 +1,42 @@
 //! Kernels, a group per family, each beside a loop that shows what the machine can do at best.
 //!
 //! `MPCC_CPU=portable|avx2|avx512 cargo bench -p mpcc-runtime [-- <group>]`. Throughput counts
-//! multiply-adds for products and elements or bytes for the rest.
-#![expect(missing_docs, reason = "the macros of criterion make functions without any")]
+//! multiply-adds for products and elements or bytes for the rest. Times are the thread's, so that
+//! other processes on the machine disturb little.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mpcc_ir::Window;
 use mpcc_ir::plan::{BitReg, Operand, OperandKind, TileOp, TileProgram, WordReg};
-use mpcc_runtime::kernels::{Buffer, RingWord, Scratch, conv, map, matmul, strided, sum};
+use mpcc_runtime::kernels::{
+    Buffer, PROBE_ROUND, RingWord, Scratch, conv, map, matmul, multiply_adds, strided, sum,
+};
 use mpcc_runtime::mask::{Epoch, Masks};
 use mpcc_runtime::share::Seed;
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn words<W: RingWord>(len: usize) -> Vec<W> {
     (0..len as u64).map(|i| W::from_u64(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+}
+
+/// Time that this thread has been running; the wall clock where the system does not say.
+fn cpu_time(start: Instant) -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
+    nanos.map_or_else(|| start.elapsed(), Duration::from_nanos)
+}
+
+/// Measures `routine` by [`cpu_time`].
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut routine: impl FnMut()) {
+    group.bench_function(name, |bench| {
+        bench.iter_custom(|rounds| {
+            let start = Instant::now();
+            let before = cpu_time(start);
+            (0..rounds).for_each(|_| routine());
+            cpu_time(start).saturating_sub(before)
+        });
+    });
 }
 
 fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -25,30 +46,21 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
-/// Multiply-adds on registers only: as fast as a product can be without better instructions.
-fn multiply_roofline<W: RingWord>(c: &mut Criterion, name: &str) {
-    let mut group = group(c, name);
-    let (mut sums, factors) = (vec![W::ZERO; 256], words::<W>(256));
-    group.throughput(Throughput::Elements(256 * 1000));
-    group.bench_function("roofline", |bench| {
-        bench.iter(|| {
-            for i in 0..1000 {
-                let x = W::from_u64(i);
-                for (sum, &y) in sums.iter_mut().zip(&factors) {
-                    *sum = sum.add(x.mul(y));
-                }
-            }
-            black_box(&mut sums);
-        });
+/// Multiply-adds on words in L1 only: a product is as fast at best.
+fn multiply_roofline<W: RingWord>(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let scratch = Scratch::new();
+    group.throughput(Throughput::Elements(1000 * PROBE_ROUND as u64));
+    measure(group, "roofline", || {
+        black_box(multiply_adds::<W>(1000, &scratch));
     });
-    group.finish();
 }
 
 fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
     let mut group = group(c, name);
+    multiply_roofline::<W>(&mut group);
     // Layers of ResNet-50 and MobileNet v2: name, channels, extent, outputs, kernel, stride, groups.
     let layers = [
-        ("7x7 s2 3->64 @224", 3, 224, 64, 7, 2, 1),
+        ("7x7 s2 3->64 @224", 3, 224_usize, 64, 7, 2, 1),
         ("1x1 256->64 @56", 256, 56, 64, 1, 1, 1),
         ("3x3 64->64 @56", 64, 56, 64, 3, 1, 1),
         ("3x3 256->256 @14", 256, 14, 256, 3, 1, 1),
@@ -72,9 +84,9 @@ fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
         let mut out = vec![W::ZERO; outputs * pixels];
         let mut scratch = Scratch::new();
         group.throughput(Throughput::Elements((w.len() * pixels) as u64));
-        group.bench_function(name, |bench| {
-            let shape = [1, channels, extent, extent];
-            bench.iter(|| conv(&mut out, &x, &w, &window, groups, shape, outputs, &mut scratch));
+        let shape = [1, channels, extent, extent];
+        measure(&mut group, name, || {
+            conv(&mut out, &x, &w, &window, groups, shape, outputs, &mut scratch);
         });
     }
     group.finish();
@@ -82,6 +94,7 @@ fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
 
 fn products<W: RingWord>(c: &mut Criterion, name: &str) {
     let mut group = group(c, name);
+    multiply_roofline::<W>(&mut group);
     let shapes = [
         (1, [512, 512, 512]),
         (12, [128, 64, 128]),
@@ -94,8 +107,8 @@ fn products<W: RingWord>(c: &mut Criterion, name: &str) {
         let mut out = vec![W::ZERO; batch * m * n];
         let mut scratch = Scratch::new();
         group.throughput(Throughput::Elements((batch * m * k * n) as u64));
-        group.bench_function(format!("{batch} x {m} {k} {n}"), |bench| {
-            bench.iter(|| matmul(&mut out, &a, &b, batch, [m, k, n], false, &mut scratch));
+        measure(&mut group, &format!("{batch} x {m} {k} {n}"), || {
+            matmul(&mut out, &a, &b, batch, [m, k, n], false, &mut scratch);
         });
     }
     group.finish();
@@ -119,20 +132,20 @@ fn streams(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(32 << 10));
     let source = vec![1_u8; 32 << 10];
     let mut copy = source.clone();
-    group.bench_function("roofline: copy", |bench| {
-        bench.iter(|| black_box(&mut copy).copy_from_slice(black_box(&source)));
+    measure(&mut group, "roofline: copy", || {
+        black_box(&mut copy).copy_from_slice(black_box(&source));
     });
-    group.bench_function("words, 25 bits", |bench| {
-        bench.iter(|| masks.fill_words(0, 3, 25, 0, black_box(&mut words)));
+    measure(&mut group, "words, 25 bits", || {
+        masks.fill_words(0, 3, 25, 0, black_box(&mut words));
     });
-    group.bench_function("words, 25 bits, unaligned", |bench| {
-        bench.iter(|| masks.fill_words(0, 3, 25, 1, black_box(&mut words)));
+    measure(&mut group, "words, 25 bits, unaligned", || {
+        masks.fill_words(0, 3, 25, 1, black_box(&mut words));
     });
-    group.bench_function("bits", |bench| {
-        bench.iter(|| masks.fill_bits(0, 3, 0, 32 << 13, black_box(&mut plane)));
+    measure(&mut group, "bits", || {
+        masks.fill_bits(0, 3, 0, 32 << 13, black_box(&mut plane));
     });
-    group.bench_function("bits, unaligned", |bench| {
-        bench.iter(|| masks.fill_bits(0, 3, 5, 32 << 13, black_box(&mut plane)));
+    measure(&mut group, "bits, unaligned", || {
+        masks.fill_bits(0, 3, 5, 32 << 13, black_box(&mut plane));
     });
     group.finish();
 }
@@ -160,10 +173,8 @@ fn run_map<W: RingWord>(
     let (masks, mut scratch) = (masks(), Scratch::new());
     let values: Vec<u32> = (0..u32::from(program.values)).collect();
     group.throughput(Throughput::Elements(ELEMENTS as u64));
-    group.bench_function(name, |bench| {
-        bench.iter(|| {
-            map::<W>(program, 0, ELEMENTS as u64, &values, &masks, &mut bound, &mut scratch);
-        });
+    measure(group, name, || {
+        map::<W>(program, 0, ELEMENTS as u64, &values, &masks, &mut bound, &mut scratch);
     });
 }
 
@@ -256,8 +267,8 @@ fn maps<W: RingWord>(c: &mut Criterion, name: &str) {
     let source = vec![1_u8; ELEMENTS * W::BYTES];
     let mut copy = source.clone();
     group.throughput(Throughput::Elements(ELEMENTS as u64));
-    group.bench_function("roofline: copy", |bench| {
-        bench.iter(|| black_box(&mut copy).copy_from_slice(black_box(&source)));
+    measure(&mut group, "roofline: copy", || {
+        black_box(&mut copy).copy_from_slice(black_box(&source));
     });
     let [x, y] = [WordReg(0), WordReg(1)];
     let singles = [
@@ -284,29 +295,27 @@ fn copies(c: &mut Criterion) {
     let src = words::<u32>(1 << 20);
     let mut dst = vec![0; 1 << 20];
     group.throughput(Throughput::Bytes(4 << 20));
-    group.bench_function("roofline: copy", |bench| {
-        bench.iter(|| black_box(&mut dst).copy_from_slice(black_box(&src)));
+    measure(&mut group, "roofline: copy", || {
+        black_box(&mut dst).copy_from_slice(black_box(&src));
     });
-    group.bench_function("transpose 1024 x 1024", |bench| {
-        bench.iter(|| strided(&mut dst, 0, &[1024, 1], &src, 0, &[1, 1024], &[1024, 1024]));
+    measure(&mut group, "transpose 1024 x 1024", || {
+        strided(&mut dst, 0, &[1024, 1], &src, 0, &[1, 1024], &[1024, 1024]);
     });
-    group.bench_function("heads 128 x 16 x 512", |bench| {
-        let (to, from) = ([65536, 512, 1], [512, 8192, 1]);
-        bench.iter(|| strided(&mut dst, 0, &to, &src, 0, &from, &[16, 128, 512]));
+    let (to, from) = ([65536, 512, 1], [512, 8192, 1]);
+    measure(&mut group, "heads 128 x 16 x 512", || {
+        strided(&mut dst, 0, &to, &src, 0, &from, &[16, 128, 512]);
     });
-    group.bench_function("sum 64 terms", |bench| {
-        bench.iter(|| sum(&mut dst[..1 << 14], &src, 16, 64, 1024));
+    measure(&mut group, "sum 64 terms", || {
+        sum(&mut dst[..1 << 14], &src, 16, 64, 1024);
     });
-    group.bench_function("sum of rows", |bench| {
-        bench.iter(|| sum(&mut dst[..1 << 10], &src, 1024, 1024, 1));
+    measure(&mut group, "sum of rows", || {
+        sum(&mut dst[..1 << 10], &src, 1024, 1024, 1);
     });
     group.finish();
 }
 
 fn all(c: &mut Criterion) {
-    multiply_roofline::<u32>(c, "conv32");
     convolutions::<u32>(c, "conv32");
-    multiply_roofline::<u64>(c, "conv64");
     convolutions::<u64>(c, "conv64");
     products::<u32>(c, "matmul32");
     products::<u64>(c, "matmul64");

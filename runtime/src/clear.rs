@@ -67,7 +67,9 @@ fn softmax(data: &mut [f32], line: &[usize]) {
         data[at] = (data[at] - top).exp();
         sum += data[at];
     }
-    line.iter().for_each(|&at| data[at] /= sum);
+    for &at in line {
+        data[at] /= sum;
+    }
 }
 
 fn arg_max(data: &[f32], line: &[usize], last: bool) -> f32 {

@@ -225,11 +225,10 @@ impl Executor {
     ) -> MutexGuard<'a, State> {
         let step = &self.role.steps(self.phase)[at];
         let depth = state.depth[at] + self.opens(step);
-        let payload = match step.op {
-            StepOp::Receive { message, .. } => {
-                state.arrived.get_mut(&message).and_then(Option::take)
-            }
-            _ => None,
+        let payload = if let StepOp::Receive { message, .. } = step.op {
+            state.arrived.get_mut(&message).and_then(Option::take)
+        } else {
+            None
         };
         state.running += 1;
         drop(state);

@@ -23,7 +23,7 @@ impl OwnerSetup {
     /// [`RunError::NoWeights`] where a tensor that the plan asks the owner for is missing.
     pub fn new(plan: Arc<Plan>, params: Params) -> Result<Self, RunError> {
         for (at, param) in plan.params.iter().enumerate() {
-            if param.mask.is_some() && params.words(at).len() as u64 != param.elements {
+            if param.mask.is_some() && params.secret(at).is_none() {
                 let (role, param) = (Role::Owner, param.name.clone());
                 return Err(RunError::NoWeights { role, param });
             }
@@ -45,9 +45,10 @@ impl OwnerSetup {
         if !self.done.insert(message) {
             return Err(peer(PeerError::Twice { message }));
         }
-        let words = self.params.words(at);
         let bits = self.plan.word.bits();
-        let mask = unpack(&packet.payload, bits, words.len());
+        let count = self.plan.params[at].elements as usize;
+        let words = unpack(self.params.secret(at).unwrap_or_default(), bits, count);
+        let mask = unpack(&packet.payload, bits, count);
         let masked: Vec<u64> = words.iter().zip(mask).map(|(w, l)| w.wrapping_add(l)).collect();
         let payload = pack(&masked, bits);
         let counts = &mut self.counts;

@@ -2,45 +2,33 @@
 
 use crate::error::RunError;
 use crate::kernels::RingWord;
-use mpcc_ir::plan::{ParamInfo, Phase, Plan, RolePlan, StepOp};
+use mpcc_ir::plan::{Phase, Plan, RolePlan, StepOp};
+use mpcc_ir::weights::Weights;
 use std::sync::Arc;
 
 /// The quantised weights, or nothing. Public parameters come with the plan.
 #[derive(Clone, Default)]
-pub struct Params {
-    /// Per parameter of the plan, its ring elements.
-    words: Vec<Arc<[u64]>>,
-}
+pub struct Params(Option<Arc<Weights>>);
 
 impl Params {
     /// What a role knows without a weights file.
-    pub fn public(plan: &Plan) -> Self {
-        let words = |p: &ParamInfo| match &p.public {
-            Some(values) => values.iter().map(|&v| v as u64).collect(),
-            None => Arc::default(),
-        };
-        Self { words: plan.params.iter().map(words).collect() }
+    pub fn public() -> Self {
+        Self(None)
     }
 
-    /// What the owner of the weights knows: `weights` holds one tensor per parameter of the plan
-    /// (those of public ones are not looked at).
+    /// What the owner of the weights knows.
     ///
     /// # Errors
     /// [`RunError::WeightsLength`] names the first parameter whose size differs from the plan's.
-    pub fn owned(plan: &Plan, weights: &[Vec<u64>]) -> Result<Self, RunError> {
-        let mut known = Self::public(plan);
-        for (at, param) in plan.params.iter().enumerate() {
-            if param.public.is_some() {
-                continue;
-            }
-            let words = weights.get(at).map_or(&[][..], Vec::as_slice);
-            if words.len() as u64 != param.elements {
+    pub fn owned(plan: &Plan, weights: Arc<Weights>) -> Result<Self, RunError> {
+        for (at, param) in plan.params.iter().enumerate().filter(|(_, p)| p.public.is_none()) {
+            let got = weights.params.get(at).map_or(0, Vec::len) as u64 / plan.word.bytes();
+            if got != param.elements || weights.word != plan.word {
                 let (param, expected) = (param.name.clone(), param.elements);
-                return Err(RunError::WeightsLength { param, got: words.len() as u64, expected });
+                return Err(RunError::WeightsLength { param, got, expected });
             }
-            known.words[at] = words.into();
         }
-        Ok(known)
+        Ok(Self(Some(weights)))
     }
 
     /// Whether every parameter that the role's steps load is here.
@@ -48,21 +36,28 @@ impl Params {
         for step in Phase::ALL.iter().flat_map(|&phase| own.steps(phase)) {
             let StepOp::Load { param, .. } = step.op else { continue };
             let info = &plan.params[param as usize];
-            if self.words(param as usize).len() as u64 != info.elements {
+            if info.public.is_none() && self.0.is_none() {
                 return Err(RunError::NoWeights { role: own.role, param: info.name.clone() });
             }
         }
         Ok(())
     }
 
-    /// The elements of a parameter; empty where it is not known.
-    pub(crate) fn words(&self, param: usize) -> &[u64] {
-        self.words.get(param).map_or(&[], |words| words)
+    /// The little-endian words of a secret parameter; `None` without a weights file.
+    pub(crate) fn secret(&self, param: usize) -> Option<&[u8]> {
+        self.0.as_ref().and_then(|weights| weights.params.get(param)).map(Vec::as_slice)
     }
 
-    pub(crate) fn load<W: RingWord>(&self, param: usize, out: &mut [W]) {
-        for (out, &word) in out.iter_mut().zip(self.words(param)) {
-            *out = W::from_u64(word);
+    /// Copies a parameter into ring words.
+    pub(crate) fn load<W: RingWord>(&self, plan: &Plan, param: usize, out: &mut [W]) {
+        if let Some(values) = &plan.params[param].public {
+            for (out, &value) in out.iter_mut().zip(values) {
+                *out = W::from_u64(value as u64);
+            }
+        } else if let Some(bytes) = self.secret(param) {
+            for (out, word) in out.iter_mut().zip(bytes.chunks_exact(W::BYTES)) {
+                *out = W::from_le(word);
+            }
         }
     }
 }

@@ -124,11 +124,11 @@ impl RoleState {
             Some((phase, at))
         });
         let (phase, step) = found.unwrap_or((Phase::Online, 0));
-        let rule = match error {
+        let problem = match error {
             ArenaError::Outside => "a buffer leaves its arena",
             ArenaError::InUse => "a buffer is written while another step uses it",
         };
-        PlanError::Step { role, phase, step, rule }.into()
+        PlanError::Step { role, phase, step, rule: problem }.into()
     }
 
     fn compute<W: RingWord>(
@@ -187,7 +187,7 @@ impl RoleState {
                 words_mut::<W>(dst).fill(W::from_u64(*value));
             }
             (StepOp::Load { param, .. }, [Buffer::Write(dst)]) => {
-                self.params.load(*param as usize, words_mut::<W>(dst));
+                self.params.load(&self.plan, *param as usize, words_mut::<W>(dst));
             }
             (StepOp::Receive { .. }, [Buffer::Write(dst)]) => {
                 // The executor makes the step ready when the payload, of the span's length, is here.

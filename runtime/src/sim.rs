@@ -16,6 +16,7 @@ use crate::params::Params;
 use crate::role::RoleState;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
+use mpcc_ir::weights::Weights;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,17 +54,18 @@ pub struct SimOutcome {
 
 /// Runs a plan once: setup, offline and online phase.
 ///
-/// `weights` holds one tensor of ring elements per parameter of the plan, `inputs` one tensor per input.
+/// `inputs` holds one tensor per input of the plan.
 ///
 /// # Errors
 /// As the roles report them; the first error ends the simulation.
 pub fn run(
     plan: &Plan,
-    weights: &[Vec<u64>],
+    weights: &Weights,
     inputs: &[Vec<f32>],
     options: SimOptions,
 ) -> Result<SimOutcome, RunError> {
-    let mut sim = Sim::new(plan, weights, options)?;
+    let copy = Weights { word: weights.word, params: weights.params.clone() };
+    let mut sim = Sim::new(plan, Arc::new(copy), options)?;
     sim.run(1, inputs)
 }
 
@@ -82,25 +84,25 @@ impl Sim {
     ///
     /// # Errors
     /// A plan or weights that do not fit, or a fault that `options` asks for.
-    pub fn new(plan: &Plan, weights: &[Vec<u64>], options: SimOptions) -> Result<Self, RunError> {
+    pub fn new(plan: &Plan, weights: Arc<Weights>, options: SimOptions) -> Result<Self, RunError> {
         let plan = Arc::new(plan.clone());
-        let owned = Params::owned(&plan, weights)?;
-        let public = Params::public(&plan);
-        let knows = |role: Role| match plan.weights {
+        let known = Params::owned(&plan, weights)?;
+        let public = Params::public();
+        let owns = |role: Role| match plan.weights {
             WeightsMode::Public => true,
             WeightsMode::Party0 => role == Role::Party(0),
             WeightsMode::Owner => false,
         };
         let mut machines = Vec::new();
         for role in plan.compute_parties().chain([Role::Dealer]) {
-            let params = if knows(role) { owned.clone() } else { public.clone() };
+            let params = if owns(role) { known.clone() } else { public.clone() };
             let seeds =
                 (0..plan.parties).filter(|&b| role == Role::Party(b) || role == Role::Dealer);
             let seeds = seeds.map(|b| (b, party_seed(options.seed, b))).collect();
             let state = RoleState::new(Arc::clone(&plan), role, params, seeds)?;
             machines.push(Machine::new(state, options.threads)?);
         }
-        let owner = OwnerSetup::new(Arc::clone(&plan), owned)?;
+        let owner = OwnerSetup::new(Arc::clone(&plan), known)?;
         let network = Network::new(options);
         let mut sim = Self { plan, machines, owner, client: None, network, owner_counted: false };
         for machine in &mut sim.machines {

@@ -17,6 +17,9 @@ mod project;
 mod registers;
 mod tile;
 
+#[cfg(test)]
+mod tests;
+
 use mpcc_ir::masked::MaskedProgram;
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
 use mpcc_ir::views::ViewsProgram;

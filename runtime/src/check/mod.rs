@@ -56,12 +56,13 @@ fn check_role(plan: &Plan, role: &RolePlan) -> Result<(), PlanError> {
                 return Err(fail("a step comes after those that it depends on"));
             }
             step::check(plan, role, phase, &step.op).map_err(fail)?;
-            let once = match step.op {
-                StepOp::Send { message, .. } => sent.insert(message),
-                StepOp::Receive { message, .. } => received.insert(message),
-                _ => true,
-            };
-            if !once {
+            let mut again = false;
+            if let StepOp::Send { message, .. } = step.op {
+                again = !sent.insert(message);
+            } else if let StepOp::Receive { message, .. } = step.op {
+                again = !received.insert(message);
+            }
+            if again {
                 return Err(fail("a message travels once"));
             }
         }

@@ -9,8 +9,8 @@ use super::scratch::at_least;
 use super::{RingWord, Scratch};
 use mpcc_ir::Window;
 
-/// Words whose sums are held in registers while the taps pass by.
-const LINE: usize = 64;
+/// Words whose sums stay in L1 while the taps pass by, three at a time.
+const LINE: usize = 1024;
 
 /// Geometry of one channel.
 #[derive(Clone, Copy)]
@@ -44,14 +44,13 @@ pub(super) fn depthwise<W: RingWord>(
     let ([oh, ow], [kh, kw], [sh, sw]) = (plane.output, plane.window.kernel, plane.window.strides);
     let [height, width] = plane.phase();
     let cpu = scratch.cpu;
-    let line = (oh * width).next_multiple_of(LINE);
-    // The last line of taps may read beyond the last plane.
-    let planes = sh * sw * height * width + LINE;
-    let memory = at_least(W::registers(scratch), planes + line);
+    // The words between rows that are computed along may lie beyond the last plane.
+    let planes = sh * sw * height * width + width;
+    let memory = at_least(W::registers(scratch), planes + oh * width);
     let (planes, sums) = memory.split_at_mut(planes);
     split_phases(planes, x, plane);
     for (out, w) in out.chunks_exact_mut(oh * ow).zip(w.chunks_exact(kh * kw)) {
-        taps(cpu, &mut sums[..line], planes, w, plane);
+        taps(cpu, sums, planes, w, plane);
         for (out, sums) in out.chunks_exact_mut(ow).zip(sums.chunks_exact(width)) {
             out.copy_from_slice(&sums[..ow]);
         }
@@ -70,14 +69,30 @@ fn split_phases<W: RingWord>(planes: &mut [W], x: &[W], plane: Plane<'_>) {
             row.fill(W::ZERO);
             continue;
         };
-        let from = &x[y * iw..][..iw];
         let before = left.saturating_sub(start).div_ceil(sw).min(width);
-        let (padding, inside) = row.split_at_mut(before);
-        padding.fill(W::ZERO);
-        let pixels = from.get(before * sw + start - left.min(before * sw + start)..);
-        let mut pixels = pixels.unwrap_or_default().iter().step_by(sw);
-        for word in inside {
-            *word = pixels.next().copied().unwrap_or(W::ZERO);
+        let pixels = x[y * iw..][..iw].get((before * sw + start).saturating_sub(left)..);
+        spread(row, before, pixels.unwrap_or_default(), sw);
+    }
+}
+
+/// Writes `before` zeros, every `step`-th pixel, and zeros up to the end of the row.
+fn spread<W: RingWord>(row: &mut [W], before: usize, pixels: &[W], step: usize) {
+    let count = pixels.len().div_ceil(step).min(row.len() - before);
+    let (padding, rest) = row.split_at_mut(before);
+    let (inside, after) = rest.split_at_mut(count);
+    padding.fill(W::ZERO);
+    after.fill(W::ZERO);
+    match step {
+        1 => inside.copy_from_slice(&pixels[..count]),
+        2 => {
+            for (word, pair) in inside.iter_mut().zip(pixels.chunks(2)) {
+                *word = pair[0];
+            }
+        }
+        _ => {
+            for (word, &pixel) in inside.iter_mut().zip(pixels.iter().step_by(step)) {
+                *word = pixel;
+            }
         }
     }
 }
@@ -90,18 +105,27 @@ vectorised! {
 fn taps_loop<W: RingWord>(sums: &mut [W], planes: &[W], w: &[W], plane: Plane<'_>) {
     let (window, [height, width]) = (plane.window, plane.phase());
     let ([_, kw], [sh, sw]) = (window.kernel, window.strides);
-    for (line, sums) in sums.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
-        let mut total = [W::ZERO; LINE];
-        for (tap, &weight) in w.iter().enumerate() {
-            let (y, x) = (tap / kw * window.dilations[0], tap % kw * window.dilations[1]);
-            let phase = y % sh * sw + x % sw;
-            let from = (phase * height + y / sh) * width + x / sw + line * LINE;
-            // A line that starts beyond the last plane holds nothing that is kept.
-            let Some(pixels) = planes.get(from..from + LINE) else { continue };
-            for (total, &pixel) in total.iter_mut().zip(pixels) {
-                *total = total.add(weight.mul(pixel));
+    let start = |tap: usize| {
+        let (y, x) = (tap / kw * window.dilations[0], tap % kw * window.dilations[1]);
+        (y % sh * sw + x % sw) * height * width + y / sh * width + x / sw
+    };
+    for (line, sums) in sums.chunks_mut(LINE).enumerate() {
+        let len = sums.len();
+        let pixels = |tap: usize| &planes[start(tap) + line * LINE..][..len];
+        sums.fill(W::ZERO);
+        let mut tap = 0;
+        while tap + 3 <= w.len() {
+            let [x, y, z] = [pixels(tap), pixels(tap + 1), pixels(tap + 2)];
+            let [u, v, w] = [w[tap], w[tap + 1], w[tap + 2]];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.add(u.mul(x[i])).add(v.mul(y[i])).add(w.mul(z[i]));
+            }
+            tap += 3;
+        }
+        for tap in tap..w.len() {
+            for (sum, &x) in sums.iter_mut().zip(pixels(tap)) {
+                *sum = sum.add(w[tap].mul(x));
             }
         }
-        *sums = total;
     }
 }

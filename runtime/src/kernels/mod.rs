@@ -15,6 +15,7 @@ mod depthwise;
 mod gemm;
 mod map;
 mod matmul;
+mod probe;
 mod scratch;
 mod sum;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use copy::{gather, strided};
 pub use cpu::Cpu;
 pub use map::{Buffer, map};
 pub use matmul::matmul;
+pub use probe::{PROBE_ROUND, multiply_adds};
 pub use scratch::Scratch;
 pub use sum::sum;
 pub use word::RingWord;

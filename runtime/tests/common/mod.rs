@@ -6,11 +6,13 @@ use mpcc_ir::plan::{
     InputPort, Message, MessageKind, Operand, OperandKind, OutputPort, ParamInfo, Phase, Plan,
     Region, Role, RolePlan, Span, Step, StepOp, TileOp, TileProgram, WeightsMode, Word, WordReg,
 };
+use mpcc_ir::weights::Weights;
+use std::sync::Arc;
 
 /// Bits of the opened and revealed value.
-pub const OUT_BITS: u8 = 20;
+pub(crate) const OUT_BITS: u8 = 20;
 /// Fractional bits of input and output.
-pub const FRAC: i16 = 4;
+pub(crate) const FRAC: i16 = 4;
 /// Elements per chunk: a multiple of 512, so that packed chunks start at multiples of 64 bytes.
 const CHUNK: u64 = 512;
 
@@ -21,7 +23,7 @@ const CROSS: u32 = 2;
 const R: u32 = 3;
 
 /// `y = x * s` for a secret tensor `s` of an outside owner: setup, a correction, one opening, a reveal.
-pub fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
+pub(crate) fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
     let mut b = Builder::new(parties, word, WeightsMode::Owner);
     let word_bytes = n * word.bytes();
     let out_bytes = (n * u64::from(OUT_BITS)).div_ceil(8);
@@ -135,9 +137,11 @@ pub fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
 }
 
 /// Small inputs and weights, and the integers that `product_plan` reveals for them.
-pub fn product_data(n: usize) -> (Vec<f32>, Vec<u64>, Vec<i64>) {
+pub(crate) fn product_data(word: Word, n: usize) -> (Vec<f32>, Arc<Weights>, Vec<i64>) {
     let x: Vec<f32> = (0..n).map(|i| (i as f32 % 37.0 - 18.0) / 16.0).collect();
-    let s: Vec<u64> = (0..n).map(|i| (i as i64 % 23 - 11) as u64).collect();
+    let bytes = word.bytes() as usize;
+    let s = (0..n).flat_map(|i| (i as i64 % 23 - 11).to_le_bytes()[..bytes].to_vec()).collect();
+    let s = Arc::new(Weights { word, params: vec![s] });
     let y = (0..n).map(|i| (i as i64 % 37 - 18) * (i as i64 % 23 - 11)).collect();
     (x, s, y)
 }
