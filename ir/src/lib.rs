@@ -2,6 +2,7 @@
 
 pub mod codec;
 mod files;
+pub mod fixed;
 pub mod id;
 pub mod masked;
 pub mod nn;
