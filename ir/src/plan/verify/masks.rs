@@ -79,7 +79,7 @@ impl Field {
         Some(Self { bits: self.bits.min(room), ..self })
     }
 
-    fn hides_low(&self, bits: u8) -> bool {
+    fn hides_low(self, bits: u8) -> bool {
         self.low == 0 && self.bits >= bits
     }
 }

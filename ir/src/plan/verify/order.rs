@@ -71,9 +71,9 @@ fn check_overlap(list: &[Access]) -> Result<(), Rule> {
     let mut sorted = list.to_vec();
     sorted.sort_unstable_by_key(key);
     // The furthest end so far, of all accesses and of writes.
-    let mut last: Option<(Region, u64, u64)> = None;
+    let mut ends: Option<(Region, u64, u64)> = None;
     for Access { span, write } in sorted {
-        let (used, written) = match last {
+        let (used, written) = match ends {
             Some((region, used, written)) if region == span.region => (used, written),
             _ => (0, 0),
         };
@@ -81,8 +81,7 @@ fn check_overlap(list: &[Access]) -> Result<(), Rule> {
             return Err(Rule::Overlap { span: SpanText(span) });
         }
         let end = span.at + span.len;
-        let written = if write { end } else { written };
-        last = Some((span.region, used.max(end), written));
+        ends = Some((span.region, used.max(end), if write { end } else { written }));
     }
     Ok(())
 }

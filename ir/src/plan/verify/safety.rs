@@ -1,6 +1,6 @@
 //! The rule of safety: what leaves a role is hidden by a mask that hides nothing else.
 //!
-//! * An opening of party b, and a weight from its owner P_0, is hidden by b's own stream.
+//! * An opening of party b, and a weight from its owner `P_0`, is hidden by b's own stream.
 //! * A correction is hidden by the streams of all parties that do not receive it, so that it tells
 //!   nothing to the last party and any others that join it.
 //! * The mask of an input or a weight is hidden by (in fact, is made of) the streams of all parties.
@@ -44,13 +44,13 @@ impl Safety<'_> {
     fn payload(&mut self, payload: &Payload, work: &mut Work) -> Result<(), Rule> {
         let message = &self.plan.messages[payload.message as usize];
         let parties = match (message.kind, payload.role) {
-            (MessageKind::Reveal, _) => return Ok(()),
             (MessageKind::Correction, _) => 0..self.plan.parties - 1,
             (MessageKind::Mask, _) => 0..self.plan.parties,
             (MessageKind::Open | MessageKind::Weight | MessageKind::Input, Role::Party(b)) => {
                 b..b + 1
             }
-            (
+            (MessageKind::Reveal, _)
+            | (
                 MessageKind::Open | MessageKind::Weight | MessageKind::Input,
                 Role::Dealer | Role::Client | Role::Owner,
             ) => return Ok(()),

@@ -156,7 +156,7 @@ impl Bounds<'_> {
     fn words(&self, span: Span) -> Result<u64, Rule> {
         self.inside(span)?;
         let word = self.plan.word.bytes();
-        if span.at % word != 0 || span.len % word != 0 {
+        if !span.at.is_multiple_of(word) || !span.len.is_multiple_of(word) {
             return Err(Rule::Alignment { span: SpanText(span) });
         }
         Ok(span.len / word)
@@ -223,7 +223,7 @@ fn conv_words(
     let steps = kernel.iter().chain(strides).chain(dilations);
     let small = steps.clone().all(|n| (1..=MAX_EXTENT).contains(n))
         && pads.iter().chain(&[h, w]).all(|&n| n <= MAX_EXTENT);
-    if !small || groups == 0 || c % groups != 0 || out_channels % groups != 0 {
+    if !small || groups == 0 || !c.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
         return None;
     }
     let [out_h, out_w] = window.output([h, w])?;
@@ -268,9 +268,9 @@ pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<
             vec![read(a), read(b), write(out)]
         }
         StepOp::Strided { shape, src, src_offset, src_strides, dst, dst_offset, dst_strides } => {
-            let word = plan.word.bytes();
-            let mut list = runs(shape, *src_offset, src_strides, work)?.access(*src, word, false);
-            list.extend(runs(shape, *dst_offset, dst_strides, work)?.access(*dst, word, true));
+            let width = plan.word.bytes();
+            let mut list = runs(shape, *src_offset, src_strides, work)?.access(*src, width, false);
+            list.extend(runs(shape, *dst_offset, dst_strides, work)?.access(*dst, width, true));
             list
         }
         StepOp::Fill { dst, .. } | StepOp::Load { dst, .. } | StepOp::Receive { dst, .. } => {

@@ -108,11 +108,11 @@ impl Names<'_> {
         let (dealer, client) = (Role::Dealer, Role::Client);
         self.name(
             port.mask,
-            Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
+            &Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
         )?;
         self.one_per_party(&port.masked)?;
         for (&message, to) in port.masked.iter().zip(self.plan.compute_parties()) {
-            self.name(message, Expected { kind: MessageKind::Input, from: client, to, bytes })?;
+            self.name(message, &Expected { kind: MessageKind::Input, from: client, to, bytes })?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Names<'_> {
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
         let bytes = self.port_bytes(port.ring, &port.shape)?;
         let reveal = |from| Expected { kind: MessageKind::Reveal, from, to: Role::Client, bytes };
-        self.name(port.masked, reveal(Role::Party(0)))?;
+        self.name(port.masked, &reveal(Role::Party(0)))?;
         if self.plan.messages[port.masked as usize].phase != Phase::Online {
             return Err(Rule::Route {
                 kind: MessageKind::Reveal,
@@ -131,7 +131,7 @@ impl Names<'_> {
         }
         self.one_per_party(&port.shares)?;
         for (&message, from) in port.shares.iter().zip(self.plan.compute_parties()) {
-            self.name(message, reveal(from))?;
+            self.name(message, &reveal(from))?;
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Names<'_> {
         };
         if let Some(mask) = param.mask {
             let (kind, dealer) = (MessageKind::Mask, Role::Dealer);
-            self.name(mask, Expected { kind, from: dealer, to: Role::Owner, bytes })?;
+            self.name(mask, &Expected { kind, from: dealer, to: Role::Owner, bytes })?;
         }
         // A parameter that only its owner uses is not sent at all.
         let receivers: Vec<Role> = self.plan.compute_parties().filter(|&to| to != from).collect();
@@ -160,7 +160,7 @@ impl Names<'_> {
             return Err(count("messages", param.masked.len(), expected));
         }
         for (&message, to) in param.masked.iter().zip(receivers) {
-            self.name(message, Expected { kind: MessageKind::Weight, from, to, bytes })?;
+            self.name(message, &Expected { kind: MessageKind::Weight, from, to, bytes })?;
         }
         Ok(())
     }
@@ -182,10 +182,10 @@ impl Names<'_> {
         }
     }
 
-    fn name(&mut self, id: u32, expected: Expected) -> Result<(), Rule> {
+    fn name(&mut self, id: u32, expected: &Expected) -> Result<(), Rule> {
         let at = index("message", id, self.named.len())?;
         let message = &self.plan.messages[at];
-        let Expected { kind, from, to, bytes } = expected;
+        let &Expected { kind, from, to, bytes } = expected;
         if (message.kind, message.from, message.to) != (kind, from, to) {
             return Err(Rule::NotThisMessage { message: id, kind, from, to });
         }

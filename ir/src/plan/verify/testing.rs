@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 
-/// Two parties multiply an input by P_0's weight and open the product, truncated to 25 bits.
+/// Two parties multiply an input by `P_0`'s weight and open the product, truncated to 25 bits.
 pub(crate) const SMALL: &str = include_str!("small.plan.txt");
 
 pub(crate) fn small() -> Plan {
