@@ -103,7 +103,7 @@ impl StoreWriter {
     pub fn finish(self, session: &Session) -> Result<(), StoreError> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&session.plan);
-        bytes.extend_from_slice(format!("{:>8}", session.role).as_bytes());
+        bytes.extend_from_slice(format!("{:>8}", session.role.to_string()).as_bytes());
         bytes.extend_from_slice(&session.deployment);
         bytes.extend_from_slice(&session.first.to_le_bytes());
         bytes.extend_from_slice(&session.count.to_le_bytes());

@@ -217,7 +217,7 @@ impl Control {
 
     /// Ends the process after the run that a client has, if any.
     pub(super) fn stop(&self) {
-        let mut state = self.lock();
+        let state = self.lock();
         let busy = state.claims.contains_key(&state.current);
         let at = state.current + u64::from(busy);
         self.stop_before(state, at);

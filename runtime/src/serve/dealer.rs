@@ -30,13 +30,20 @@ fn run(session: &mut Session, next: &mut u64) -> Result<Report, ServeError> {
     done?;
     report.setup(executor.elapsed().as_secs_f64(), &executor.counts());
     session.control.say(&format!("ready after {:.2} s of setup", report.setup_s));
+    let mut reserved = 0;
     while let Some(run) = asked_for(session, *next)? {
         *next = run + 1;
+        if run > reserved {
+            session.ledger.reserve(run)?;
+        }
         match one_run(session, &mut machine, run) {
             Ok(run) => report.runs.push(run),
             Err(ServeError::Run(RunError::Aborted { .. })) => {}
             Err(error) => return Err(error),
         }
+        // While the parties are busy with this run, the disk can record the next one.
+        reserved = run + 1;
+        session.ledger.reserve(reserved)?;
     }
     Ok(report)
 }
@@ -66,11 +73,10 @@ fn asked_for(session: &Session, next: u64) -> Result<Option<u64>, ServeError> {
 }
 
 fn one_run(
-    session: &mut Session,
+    session: &Session,
     machine: &mut Machine,
     run: u64,
 ) -> Result<RunReport, ServeError> {
-    session.ledger.reserve(run)?;
     let control = &session.control;
     control.begin_run(run);
     let mut report = RunReport { run, ..RunReport::default() };

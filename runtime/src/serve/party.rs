@@ -75,6 +75,10 @@ fn serve_runs(
         }
         match one_run(session, machine, *next) {
             Ok(run) => report.runs.push(run),
+            // Called off by the end of the session: the run has not been used by anyone.
+            Err(ServeError::Run(RunError::Aborted { .. })) if session.control.ends_before(*next) => {
+                break;
+            }
             Err(ServeError::Run(RunError::Aborted { .. })) => {}
             Err(ServeError::Run(RunError::Stalled { phase: Phase::Online, .. })) => {
                 session.control.abort(*next, "a message did not come in time");

@@ -284,7 +284,7 @@ impl Machine {
             (Some(_), Phase::Setup) => &Nowhere,
             _ => control,
         };
-        let mut begin = || {
+        let begin = || {
             control.mailbox.open(&executor)?;
             for packet in stored.unwrap_or_default() {
                 executor.deliver(from_plan(self.role.plan(), packet))?;
