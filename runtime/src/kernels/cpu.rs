@@ -2,6 +2,42 @@
 
 use std::sync::OnceLock;
 
+/// Compiles a plain loop once per instruction set.
+///
+/// `vectorised! { fn name<W>(x: &[W]) = body; }` makes `name(cpu, x)` of an `#[inline(always)]`
+/// function `body(x)` that is generic in `W: RingWord`; the compiler makes vector instructions of it.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<W>($($arg:ident: $type:ty),* $(,)?) = $body:ident;) => {
+        $(#[$doc])*
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "vector instructions")]
+        $vis fn $name<W: $crate::kernels::RingWord>(cpu: $crate::kernels::Cpu, $($arg: $type),*) {
+            #[target_feature(enable = "avx2,bmi2")]
+            fn avx2<W: $crate::kernels::RingWord>($($arg: $type),*) {
+                $body($($arg),*);
+            }
+            #[target_feature(enable = "avx2,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512<W: $crate::kernels::RingWord>($($arg: $type),*) {
+                $body($($arg),*);
+            }
+            match cpu {
+                $crate::kernels::Cpu::Portable => $body($($arg),*),
+                // SAFETY: only `Scratch::with_cpu` chooses, among what the processor has.
+                $crate::kernels::Cpu::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: see above.
+                $crate::kernels::Cpu::Avx512 => unsafe { avx512($($arg),*) },
+            }
+        }
+
+        $(#[$doc])*
+        #[cfg(not(target_arch = "x86_64"))]
+        $vis fn $name<W: $crate::kernels::RingWord>(_: $crate::kernels::Cpu, $($arg: $type),*) {
+            $body($($arg),*);
+        }
+    };
+}
+pub(super) use vectorised;
+
 /// An instruction set that kernels are compiled for, from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cpu {
