@@ -3,6 +3,7 @@
 //! The `aes` crate reaches a third of this, since counters and stream pass through memory. It stays
 //! the only cipher elsewhere, and the tests of `mask` hold this one against it.
 #![expect(unsafe_code, reason = "vector instructions")]
+#![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
 use super::RingWord;
 use std::arch::x86_64::*;
