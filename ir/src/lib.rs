@@ -1,11 +1,17 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
+pub mod codec;
+mod files;
+pub mod fixed;
 pub mod id;
+pub mod masked;
 pub mod nn;
 pub mod plan;
 pub mod shape;
 pub mod ssa;
 pub mod text;
+pub mod views;
+pub mod weights;
 pub mod window;
 
 pub use id::{Id, MaskId, ParamId, PortId};
