@@ -247,7 +247,7 @@ impl Stream {
         Self {
             cipher: Aes128::new((&*key).into()),
             #[cfg(target_arch = "x86_64")]
-            fast: if cpu == Cpu::Avx512 { RoundKeys::new(&key) } else { None },
+            fast: if cpu >= Cpu::Avx512 { RoundKeys::new(&key) } else { None },
         }
     }
 }

@@ -39,9 +39,11 @@ impl<W: RingWord> Tile<'_, W> {
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2 => super::x86::run_avx2(self, program, values, masks, operands),
             #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512 => super::x86::run_avx512(self, program, values, masks, operands),
+            Cpu::Avx512 | Cpu::Amx => {
+                super::x86::run_avx512(self, program, values, masks, operands)
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Cpu::Avx2 | Cpu::Avx512 => {
+            Cpu::Avx2 | Cpu::Avx512 | Cpu::Amx => {
                 self.run_with::<Portable>(program, values, masks, operands);
             }
         }
