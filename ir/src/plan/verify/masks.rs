@@ -87,11 +87,11 @@ impl Field {
 /// Per operand of the program: the terms that hide all bits of what it writes there.
 pub(super) fn hiding(
     program: &TileProgram,
-    word: Word,
+    ring: Word,
     work: &mut Work,
 ) -> Result<Vec<Vec<Field>>, Rule> {
     let mut walk = Walk {
-        width: word.bits(),
+        width: ring.bits(),
         words: vec![Known::default(); program.word_regs.into()],
         bits: vec![Known::default(); program.bit_regs.into()],
         hiding: vec![Vec::new(); program.operands.len()],

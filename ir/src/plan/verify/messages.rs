@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn each_message_is_sent_once_and_received_once() {
         assert_snapshot!(broken(&[("      2: send message 5 src run@64+13 after [1]\n", "      2: send message 8 src run@64+13 after [1]\n")]), @"message 5: is sent 0 times, not once");
-        assert_snapshot!(broken(&[("2: send message 5 src run@64+13 after [1]", "2: fill dst run@272+4 value 0")]), @"P0, online step 6: uses run@256+13, as step 2 does, and `after` does not order the two");
-        assert_snapshot!(broken(&[("3: receive message 5 dst run@64+13 after [0]", "3: receive message 2 dst run@208+16")]), @"P1, online step 4: uses run@192+13, as step 3 does, and `after` does not order the two");
+        assert_snapshot!(broken(&[("2: send message 5 src run@64+13 after [1]", "2: fill dst run@272+4 value 0")]), @"message 5: is sent 0 times, not once");
+        assert_snapshot!(broken(&[("3: receive message 5 dst run@64+13 after [0]", "3: receive message 2 dst run@208+16")]), @"message 2: is received 2 times, not once");
     }
 
     #[test]

@@ -174,7 +174,7 @@ mod tests {
         assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n", "    random dst w1 value 1 party 1 bits 24\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
         assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n", "    random dst w1 value 1 party 1 bits 25\n    mul dst w0 a w0 b w1\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
         assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n", "    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n    sub dst w0 a w0 b w1\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
-        assert_snapshot!(broken(&[("      2: send message 6 src run@128+13 after [1]\n", "      2: send message 6 src run@0+13\n")]), @"P1, online step 3: uses run@64+13, as step 2 does, and `after` does not order the two");
+        assert_snapshot!(broken(&[("      2: send message 6 src run@128+13 after [1]\n", "      2: send message 6 src run@0+13\n")]), @"P1, online step 2: message 6 leaves without a mask: step 0 of the offline phase, which wrote it, is not a map");
     }
 
     #[test]
