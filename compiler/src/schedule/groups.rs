@@ -240,6 +240,12 @@ impl Traffic {
         self.ids.range(range).take_while(|(key, _)| same(key)).map(|(_, id)| *id).collect()
     }
 
+    /// Payload, chunk and sender of everything that a role is sent.
+    pub(super) fn received_by(&self, to: Role) -> impl Iterator<Item = (Payload, usize, Role)> {
+        let received = self.ids.keys().filter(move |key| key.3 == to);
+        received.map(|&(payload, chunk, from, _)| (payload, chunk, from))
+    }
+
     /// All messages of a payload: number and receiver.
     fn sent(&self, payload: Payload) -> Vec<u32> {
         let range = (payload, 0, Role::Party(0), Role::Party(0))..;
