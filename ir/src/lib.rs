@@ -1,5 +1,8 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
+pub mod codec;
+mod files;
+pub mod fixed;
 pub mod id;
 pub mod masked;
 pub mod nn;
@@ -8,6 +11,7 @@ pub mod shape;
 pub mod ssa;
 pub mod text;
 pub mod views;
+pub mod weights;
 pub mod window;
 
 pub use id::{Id, MaskId, ParamId, PortId};

@@ -24,7 +24,7 @@ impl Window {
         for axis in 0..2 {
             let padded = input[axis] + self.pads[axis] + self.pads[axis + 2];
             let reach = self.dilations[axis] * self.kernel[axis].checked_sub(1)? + 1;
-            out[axis] = padded.checked_sub(reach)? / self.strides[axis] + 1;
+            out[axis] = padded.checked_sub(reach)?.checked_div(self.strides[axis])? + 1;
         }
         Some(out)
     }

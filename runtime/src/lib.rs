@@ -1,1 +1,25 @@
-//! runtime
+//! Runs compiled mpcc plans: ring kernels, masks by address, roles as state machines, transport.
+//!
+//! A role is a plan's steps ([`mpcc_ir::plan`]) over an [`arena`], run by an [`executor`] that is fed with
+//! messages and never touches a socket. [`sim`] runs all roles in one process.
+
+pub mod arena;
+pub mod check;
+pub mod clear;
+pub mod client;
+pub mod error;
+pub mod executor;
+pub mod kernels;
+pub mod mailbox;
+pub mod mask;
+pub mod owner;
+pub mod packet;
+pub mod packing;
+pub mod params;
+pub mod role;
+pub mod schedule;
+pub mod share;
+pub mod sim;
+
+pub use client::Output;
+pub use error::{PeerError, PlanError, RunError};

@@ -1,5 +1,6 @@
 //! Level 2: the masked program. Number formats are decided, and every opening names its mask.
 
+pub mod interp;
 mod op;
 mod ty;
 

@@ -1,7 +1,9 @@
 //! Level 1: a neural network over real tensors, with ranges and visibility.
 
+pub mod interp;
 mod op;
 mod ty;
+mod verify;
 
 pub use op::Op;
 pub use ty::{Range, Ty, Visibility};

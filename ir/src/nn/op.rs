@@ -155,6 +155,43 @@ ops! {
 }
 
 impl Op {
+    /// Whether the operation is lowered to protocols as it is (the first group above).
+    pub fn is_core(&self) -> bool {
+        match self {
+            Self::Input { .. }
+            | Self::Param { .. }
+            | Self::Conv { .. }
+            | Self::MatMul
+            | Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::Scale { .. }
+            | Self::Offset { .. }
+            | Self::Relu
+            | Self::Max
+            | Self::MaxPool { .. }
+            | Self::ReduceSum { .. }
+            | Self::ReduceMax { .. }
+            | Self::Reshape
+            | Self::Transpose { .. }
+            | Self::Slice { .. }
+            | Self::Pad { .. }
+            | Self::Expand
+            | Self::Concat { .. }
+            | Self::Gather { .. } => true,
+            Self::Clip { .. }
+            | Self::LeakyRelu { .. }
+            | Self::PRelu
+            | Self::HardSigmoid { .. }
+            | Self::HardSwish
+            | Self::Abs
+            | Self::Min
+            | Self::Pow { .. }
+            | Self::AvgPool { .. }
+            | Self::ReduceMean { .. } => false,
+        }
+    }
+
     /// Checks operand and result shapes and that visibility only grows.
     ///
     /// # Errors

@@ -1,0 +1,103 @@
+//! `mpcc compile`: an ONNX file to a plan and its weights.
+
+use super::model_args::ModelArgs;
+use super::{Progress, megabytes, note};
+use anyhow::Context as _;
+use mpcc_compiler::compile::{Compiled, compile};
+use mpcc_compiler::lower::FormatReport;
+use mpcc_ir::codec;
+use mpcc_ir::plan::Role;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Compile an ONNX model into a plan and its weight file
+#[derive(clap::Args)]
+pub(crate) struct Compile {
+    /// ONNX file
+    model: PathBuf,
+    #[command(flatten)]
+    how: ModelArgs,
+    /// Plan file; the weights go beside it [default: the model's name with .plan]
+    #[arg(short, long, value_name = "M.plan")]
+    output: Option<PathBuf>,
+}
+
+/// How many tensors the report lists.
+const LEAST_HEADROOM: usize = 5;
+
+impl Compile {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let compiled = compile_file(&self.model, &self.how)?;
+        let plan = self.output.unwrap_or_else(|| self.model.with_extension("plan"));
+        write(&compiled, &plan)?;
+        super::print(&summary(&compiled, &plan))
+    }
+}
+
+/// Compiles a model with progress on stderr.
+pub(crate) fn compile_file(model: &Path, how: &ModelArgs) -> anyhow::Result<Compiled> {
+    let bytes =
+        std::fs::read(model).with_context(|| format!("cannot read `{}`", model.display()))?;
+    let progress = Progress::new();
+    let options = how.options(model, &bytes);
+    let compiled = options.and_then(|options| {
+        compile(&bytes, &options, &mut |stage| progress.stage(stage))
+            .with_context(|| format!("cannot compile `{}`", model.display()))
+    });
+    progress.finish();
+    let compiled = compiled?;
+    if compiled.calibration.random {
+        note(
+            "warning: number formats were calibrated on random inputs; real inputs may leave their \
+             ranges and give wrong results. Give samples with --calibrate",
+        );
+    }
+    Ok(compiled)
+}
+
+/// Writes the plan, and the weights beside it.
+pub(crate) fn write(compiled: &Compiled, plan: &Path) -> anyhow::Result<()> {
+    let weights = weights_path(plan);
+    compiled.weights.write(&weights)?;
+    codec::write_file(plan, &compiled.plan)?;
+    Ok(())
+}
+
+/// Where the weights of a plan file are.
+pub(crate) fn weights_path(plan: &Path) -> PathBuf {
+    plan.with_extension("weights")
+}
+
+fn summary(compiled: &Compiled, path: &Path) -> String {
+    let plan = &compiled.plan;
+    let mut out = String::new();
+    let _ = writeln!(out, "plan     {}", path.display());
+    let _ = writeln!(out, "weights  {} (keep it secret)", weights_path(path).display());
+    let _ = writeln!(
+        out,
+        "ring {}, {} compute parties, weights {}; {} rounds, {} sent online by each party",
+        plan.word.bits(),
+        plan.parties,
+        plan.weights,
+        plan.rounds(),
+        megabytes(plan.sent_bytes(Role::Party(1), mpcc_ir::plan::Phase::Online)),
+    );
+    for (port, error) in plan.outputs.iter().zip(&compiled.formats.output_error) {
+        let _ = writeln!(out, "output `{}`: expected error about {error:.2e}", port.name);
+    }
+    let _ = writeln!(out, "\ntensors with the least headroom:");
+    let mut rows = vec![["tensor", "format", "calibrated range", "limit", "bits"].map(String::from)];
+    for h in compiled.formats.headroom.iter().take(LEAST_HEADROOM) {
+        let (lo, hi) = (h.lo, h.hi);
+        rows.push([
+            h.tensor.clone(),
+            h.format.clone(),
+            format!("[{lo:.4}, {hi:.4}]"),
+            format!("{:.4}", h.limit),
+            format!("{:.1}", h.bits),
+        ]);
+    }
+    super::table(&mut out, &rows);
+    let _ = writeln!(out, "{}", FormatReport::OUT_OF_RANGE);
+    out
+}

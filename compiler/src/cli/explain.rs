@@ -1,0 +1,174 @@
+//! `mpcc explain`: what a plan does, what it costs, what it needs.
+
+use anyhow::Context as _;
+use mpcc_ir::codec;
+use mpcc_ir::nn::ClearOp;
+use mpcc_ir::plan::{Layer, MessageKind, Phase, Plan, Role};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Show a plan's layers, number formats, rounds, bytes and memory
+#[derive(clap::Args)]
+pub(crate) struct Explain {
+    /// Plan file
+    plan: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print the whole plan as text: every step, buffer and message
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let plan = codec::read_file(&self.plan)
+            .with_context(|| format!("cannot use `{}`", self.plan.display()))?;
+        if self.json {
+            super::print_json(&as_json(&plan))
+        } else if self.text {
+            super::print(&plan.to_string())
+        } else {
+            super::print(&as_table(&plan))
+        }
+    }
+}
+
+/// Payload bytes of the plan's messages that satisfy a condition.
+fn bytes(plan: &Plan, wanted: impl Fn(&mpcc_ir::plan::Message) -> bool) -> u64 {
+    plan.messages.iter().filter(|m| wanted(m)).map(|m| m.bytes).sum()
+}
+
+fn peak_bytes(plan: &Plan) -> Vec<(Role, u64)> {
+    plan.roles.iter().map(|r| (r.role, r.deploy_bytes + r.run_bytes)).collect()
+}
+
+/// Layers that compute something.
+fn shown(plan: &Plan) -> impl Iterator<Item = &Layer> {
+    plan.layers.iter().filter(|l| !l.op.is_empty())
+}
+
+fn as_json(plan: &Plan) -> Value {
+    let layers: Vec<Value> = shown(plan)
+        .map(|l| {
+            json!({
+                "name": l.name,
+                "op": l.op,
+                "shape": l.shape.0,
+                "format": l.format,
+                "rounds": l.rounds,
+                "online_bytes": l.online_bytes,
+                "correction_bytes": l.correction_bytes,
+            })
+        })
+        .collect();
+    let sent = |role: Role| {
+        let of = |phase: Phase| (phase.to_string(), json!(plan.sent_bytes(role, phase)));
+        Value::Object(Phase::ALL.map(of).into_iter().collect())
+    };
+    let roles: serde_json::Map<String, Value> = peak_bytes(plan)
+        .into_iter()
+        .map(|(role, peak)| {
+            (role.to_string(), json!({ "peak_bytes": peak, "sent_bytes": sent(role) }))
+        })
+        .collect();
+    json!({
+        "name": plan.name,
+        "digest": hex(&codec::digest(&codec::encode(plan))),
+        "model_digest": hex(&plan.model_digest),
+        "ring": plan.word.bits(),
+        "parties": plan.parties,
+        "weights": plan.weights.to_string(),
+        "inputs": plan.inputs.iter().map(|p| json!({
+            "name": p.name, "shape": p.shape.0, "format": format!("{}q{}", p.ring, p.frac), "range": [p.lo, p.hi],
+        })).collect::<Vec<_>>(),
+        "outputs": plan.outputs.iter().map(|p| json!({
+            "name": p.name, "shape": p.shape.0, "format": format!("{}q{}", p.ring, p.frac),
+            "in_the_clear": p.clear.iter().map(clear_word).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "layers": layers,
+        "rounds": plan.rounds(),
+        "online_bytes": bytes(plan, |m| m.kind == MessageKind::Open && (m.from, m.to) == (Role::Party(0), Role::Party(1))),
+        "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),
+        "setup_bytes": bytes(plan, |m| m.phase == Phase::Setup),
+        "roles": roles,
+    })
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn clear_word(op: &ClearOp) -> String {
+    match op {
+        ClearOp::Softmax { axis } => format!("softmax over axis {axis}"),
+        ClearOp::Sigmoid => "sigmoid".to_owned(),
+        ClearOp::ArgMax { axis, .. } => format!("argmax over axis {axis}"),
+        ClearOp::Reshape { shape } => format!("reshape to {shape}"),
+    }
+}
+
+fn as_table(plan: &Plan) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{}: ring {}, {} compute parties, weights {}\n",
+        plan.name,
+        plan.word.bits(),
+        plan.parties,
+        plan.weights
+    );
+    let mut rows = vec![
+        ["layer", "operations", "shape", "format", "rounds", "bytes", "corrections"].map(String::from),
+    ];
+    for layer in shown(plan) {
+        rows.push([
+            shorten(&layer.name, 40),
+            shorten(&layer.op, 40),
+            layer.shape.to_string(),
+            layer.format.clone(),
+            layer.rounds.to_string(),
+            layer.online_bytes.to_string(),
+            layer.correction_bytes.to_string(),
+        ]);
+    }
+    super::table(&mut out, &rows);
+    let online = bytes(plan, |m| {
+        m.kind == MessageKind::Open && (m.from, m.to) == (Role::Party(0), Role::Party(1))
+    });
+    let corrections = bytes(plan, |m| m.kind == MessageKind::Correction);
+    let setup = bytes(plan, |m| m.phase == Phase::Setup);
+    let _ = writeln!(
+        out,
+        "\n{} rounds; {} each compute party to each other online; {} of corrections; {} once per deployment",
+        plan.rounds(),
+        super::megabytes(online),
+        super::megabytes(corrections),
+        super::megabytes(setup),
+    );
+    for (role, peak) in peak_bytes(plan) {
+        let _ = writeln!(out, "{role}: {} of buffers at most", super::megabytes(peak));
+    }
+    for port in plan.outputs.iter().filter(|p| !p.clear.is_empty()) {
+        let ops: Vec<String> = port.clear.iter().map(clear_word).collect();
+        let _ = writeln!(
+            out,
+            "output `{}`: the client computes {} in the clear, after the reveal",
+            port.name,
+            ops.join(", then ")
+        );
+    }
+    out
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let tail: Vec<char> = text.chars().rev().take(most - 3).collect();
+    format!("...{}", tail.into_iter().rev().collect::<String>())
+}

@@ -1,0 +1,95 @@
+//! Arguments that say how a model is compiled, shared by the verbs that compile.
+
+use super::tensors;
+use anyhow::Context as _;
+use mpcc_compiler::compile::CompileOptions;
+use mpcc_compiler::import::ImportOptions;
+use mpcc_compiler::lower::RingChoice;
+use mpcc_ir::plan::WeightsMode;
+use std::path::{Path, PathBuf};
+
+/// How to compile a model
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ModelArgs {
+    /// Shape of an input whose dimensions the file leaves open
+    #[arg(long = "shape", value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
+    shapes: Vec<(String, Vec<usize>)>,
+    /// Sample inputs that show the usual value ranges (.npz, one array per input; or one .npy);
+    /// seeded random inputs if absent
+    #[arg(long, value_name = "X.npz")]
+    calibrate: Option<PathBuf>,
+    /// Ring in which the model is computed
+    #[arg(long, value_enum, default_value_t = Ring::Auto)]
+    ring: Ring,
+    /// Bits of room above the calibrated ranges
+    #[arg(long, value_name = "BITS", default_value_t = 2)]
+    margin: u8,
+    /// Compute parties, besides the dealer
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    parties: u8,
+    /// Who knows the weights
+    #[arg(long, value_enum, default_value_t = Owner::Party0)]
+    weights: Owner,
+    /// Chunks into which an operation is split at most
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    chunks: usize,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Ring {
+    /// 32 bits where that is accurate enough, else 64
+    Auto,
+    #[value(name = "32")]
+    Bits32,
+    #[value(name = "64")]
+    Bits64,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Owner {
+    /// Compute party 0 owns them: nobody else learns them
+    Party0,
+    /// An owner who is not a compute party: no compute party learns them
+    Owner,
+    /// Every compute party knows them
+    Public,
+}
+
+impl ModelArgs {
+    /// The options for the model at `path`, and whether samples were given.
+    pub(crate) fn options(&self, path: &Path, model: &[u8]) -> anyhow::Result<CompileOptions> {
+        let import = ImportOptions { shapes: self.shapes.clone(), ..ImportOptions::default() };
+        let samples = match &self.calibrate {
+            Some(file) => {
+                let graph = mpcc_compiler::import::import(model, &import)?;
+                tensors::samples(file, &graph)
+                    .with_context(|| format!("cannot calibrate with `{}`", file.display()))?
+            }
+            None => Vec::new(),
+        };
+        Ok(CompileOptions {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            import,
+            samples,
+            ring: match self.ring {
+                Ring::Auto => RingChoice::Auto,
+                Ring::Bits32 => RingChoice::R32,
+                Ring::Bits64 => RingChoice::R64,
+            },
+            margin_bits: self.margin,
+            parties: self.parties,
+            weights: match self.weights {
+                Owner::Party0 => WeightsMode::Party0,
+                Owner::Owner => WeightsMode::Owner,
+                Owner::Public => WeightsMode::Public,
+            },
+            chunks: self.chunks,
+        })
+    }
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, dims) = text.split_once('=').ok_or("write it as NAME=1,3,224,224")?;
+    let dim = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number"));
+    Ok((name.to_owned(), dims.split(',').map(dim).collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,178 @@
+//! The whole way from an ONNX file to a plan and its weights.
+
+use crate::calibrate::{CalibrateError, CalibrationReport, calibrate};
+use crate::import::{ImportError, ImportOptions, import};
+use crate::lower::{FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower};
+use crate::protocols::{ExpandOptions, expand};
+use crate::schedule::{Model, ScheduleOptions, schedule};
+use crate::passes;
+use mpcc_ir::codec;
+use mpcc_ir::nn::interp::Tensor;
+use mpcc_ir::plan::{
+    InputPort, OutputPort, ParamInfo, Plan, WeightsMode, Word,
+};
+use mpcc_ir::weights::Weights;
+
+/// What the user chooses.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Name of the plan, for people.
+    pub name: String,
+    /// Shapes of inputs that the file leaves open, and limits.
+    pub import: ImportOptions,
+    /// Samples that show the usual ranges, one tensor per input each; seeded noise if empty.
+    pub samples: Vec<Vec<Tensor>>,
+    /// Ring width.
+    pub ring: RingChoice,
+    /// Bits above the calibrated range.
+    pub margin_bits: u8,
+    /// Compute parties, at least 2.
+    pub parties: u8,
+    /// Who knows the weights.
+    pub weights: WeightsMode,
+    /// Chunks per operation at most.
+    pub chunks: usize,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        let lower = LowerOptions::default();
+        Self {
+            name: "model".to_owned(),
+            import: ImportOptions::default(),
+            samples: Vec::new(),
+            ring: RingChoice::Auto,
+            margin_bits: lower.margin_bits,
+            parties: 2,
+            weights: WeightsMode::Party0,
+            chunks: 4,
+        }
+    }
+}
+
+/// A compiled model.
+pub struct Compiled {
+    /// The public plan.
+    pub plan: Plan,
+    /// The owner's quantised weights.
+    pub weights: Weights,
+    /// What calibration saw.
+    pub calibration: CalibrationReport,
+    /// The number formats.
+    pub formats: FormatReport,
+}
+
+/// Why a model does not compile.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum CompileError {
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("a plan has 2 to 16 compute parties, not {parties}; choose another `--parties`")]
+    Parties { parties: u8 },
+
+
+}
+
+/// Compiles the ONNX model in `bytes`; `progress` is told what begins.
+///
+/// # Errors
+/// [`CompileError`] names the place and the remedy.
+pub fn compile(
+    bytes: &[u8],
+    options: &CompileOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, CompileError> {
+    if !(2..=16).contains(&options.parties) {
+        return Err(CompileError::Parties { parties: options.parties });
+    }
+    progress("reading the model");
+    let mut graph = import(bytes, &options.import)?;
+    progress("simplifying");
+    passes::run_all(&mut graph);
+    progress("calibrating");
+    let calibration = calibrate(&mut graph, &options.samples)?;
+    progress("choosing number formats");
+    let lowering = LowerOptions {
+        ring: options.ring,
+        margin_bits: options.margin_bits,
+        parties: options.parties,
+        ..LowerOptions::default()
+    };
+    let lowered = lower(&graph, &lowering)?;
+    drop(graph);
+
+    progress("scheduling");
+    let expansion =
+        ExpandOptions { weights: options.weights, parties: options.parties, ..Default::default() };
+    let views = expand(&lowered.program, &expansion);
+    let scheduling = ScheduleOptions {
+        word: lowered.word,
+        parties: options.parties,
+        weights: options.weights,
+        chunks: options.chunks,
+    };
+    let weights = pack_weights(&lowered);
+    let model = Model {
+        name: options.name.clone(),
+        model_digest: codec::digest(bytes),
+        weights_digest: weights.digest(),
+        inputs: lowered.inputs.iter().map(input_port).collect(),
+        outputs: lowered.outputs.iter().map(output_port).collect(),
+        params: lowered.params.iter().map(param_info).collect(),
+    };
+    let plan = schedule(&lowered.program, &views, model, scheduling);
+    progress("verifying the plan");
+
+    Ok(Compiled { plan, weights, calibration, formats: lowered.report })
+}
+
+fn input_port(format: &crate::lower::InputFormat) -> InputPort {
+    InputPort {
+        name: format.name.clone(),
+        shape: format.shape.clone(),
+        ring: format.ring,
+        frac: format.frac,
+        lo: format.lo,
+        hi: format.hi,
+        mask: u32::MAX,
+        masked: Vec::new(),
+    }
+}
+
+fn output_port(format: &crate::lower::OutputFormat) -> OutputPort {
+    OutputPort {
+        name: format.name.clone(),
+        shape: format.shape.clone(),
+        ring: format.ring,
+        frac: format.frac,
+        masked: u32::MAX,
+        shares: Vec::new(),
+        clear: format.clear.clone(),
+    }
+}
+
+fn param_info(param: &QuantParam) -> ParamInfo {
+    ParamInfo {
+        name: param.name.clone(),
+        elements: param.data.len() as u64,
+        frac: param.frac,
+        public: param.public.then(|| param.data.clone()),
+        masked: Vec::new(),
+        mask: None,
+    }
+}
+
+/// The weights file: words of secret parameters; public ones are in the plan.
+fn pack_weights(lowered: &Lowered) -> Weights {
+    let words = |param: &QuantParam| match lowered.word {
+        _ if param.public => Vec::new(),
+        Word::W32 => param.data.iter().flat_map(|w| (*w as u32).to_le_bytes()).collect(),
+        Word::W64 => param.data.iter().flat_map(|w| w.to_le_bytes()).collect(),
+    };
+    Weights { word: lowered.word, params: lowered.params.iter().map(words).collect() }
+}

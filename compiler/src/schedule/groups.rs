@@ -1,0 +1,311 @@
+//! What travels: values that are ready together share a message per chunk.
+
+use super::{Model, ScheduleOptions, chunk_ranges};
+use mpcc_ir::Id;
+use mpcc_ir::masked::MaskedProgram;
+use mpcc_ir::plan::{
+    InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Role, WeightsMode,
+};
+use mpcc_ir::views::{Elem, Op, ViewsProgram};
+use std::collections::BTreeMap;
+
+/// Openings and bulk operations on the longest path to each value: a value of depth `d` needs only
+/// what openings and bulk operations of depth `d` and less have produced. The same for all roles.
+pub(super) fn depths(views: &ViewsProgram) -> Vec<u32> {
+    let mut depths = vec![0; views.nodes.len()];
+    for (at, node) in views.nodes.iter().enumerate() {
+        let before = node.args.iter().map(|a| depths[a.index()]).max().unwrap_or(0);
+        let boundary = matches!(node.op, Op::Open) || is_bulk(&node.op);
+        depths[at] = before + u32::from(boundary);
+    }
+    depths
+}
+
+/// Whether an operation is a step of its own. A reshape moves nothing: elements keep their address.
+pub(super) fn is_bulk(op: &Op) -> bool {
+    !op.is_element_wise() && !matches!(op, Op::Reshape)
+}
+
+/// What a message is for; with the role pair and the chunk this identifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Payload {
+    /// A group of openings.
+    Open(u32),
+    /// A group of corrections.
+    Deal(u32),
+    /// `D_x` of a port.
+    Input(u32),
+    /// `D_w` of a parameter.
+    Weight(u32),
+    /// `L_x` of a port, for the client.
+    InputMask(u32),
+    /// `L_w` of a parameter, for the owner.
+    WeightMask(u32),
+    /// `D` of an output.
+    RevealMasked(u32),
+    /// A share of an output's mask.
+    RevealShare(u32),
+}
+
+/// Values of one element count that are packed behind one another.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) payload: Payload,
+    /// The view nodes, in order.
+    pub(super) members: Vec<Id>,
+    /// Bits per element of each member.
+    pub(super) bits: Vec<u8>,
+    pub(super) elements: usize,
+    /// First element and count of each chunk; one message each. A payload that is not split has one
+    /// message and is nevertheless worked on chunk by chunk.
+    pub(super) split: bool,
+    pub(super) origin: u32,
+    pub(super) depth: u32,
+}
+
+impl Group {
+    /// First element and count of the chunks that travel on their own.
+    pub(super) fn ranges(&self, chunks: usize) -> Vec<(usize, usize)> {
+        if self.split { chunk_ranges(self.elements, chunks) } else { vec![(0, self.elements)] }
+    }
+
+    /// Bytes of `member` in a message of `count` elements, and where they start.
+    pub(super) fn plane(&self, member: usize, count: usize) -> (usize, usize) {
+        let bytes = |bits: &u8| (count * usize::from(*bits)).div_ceil(8);
+        (self.bits[..member].iter().map(bytes).sum(), bytes(&self.bits[member]))
+    }
+
+    /// Bytes of a message of `count` elements.
+    pub(super) fn bytes(&self, count: usize) -> usize {
+        self.bits.iter().map(|bits| (count * usize::from(*bits)).div_ceil(8)).sum()
+    }
+}
+
+/// All messages of a plan and the groups they carry.
+pub(super) struct Traffic {
+    pub(super) groups: BTreeMap<Payload, Group>,
+    /// Group and index of every opening and dealt value.
+    pub(super) member: BTreeMap<Id, (Payload, usize)>,
+    pub(super) messages: Vec<Message>,
+    ids: BTreeMap<(Payload, usize, Role, Role), u32>,
+    pub(super) weights: WeightsMode,
+    pub(super) chunks: usize,
+}
+
+impl Traffic {
+    pub(super) fn new(
+        masked: &MaskedProgram,
+        views: &ViewsProgram,
+        depths: &[u32],
+        model: &Model,
+        options: ScheduleOptions,
+    ) -> Self {
+        let mut traffic = Self {
+            groups: BTreeMap::new(),
+            member: BTreeMap::new(),
+            messages: Vec::new(),
+            ids: BTreeMap::new(),
+            weights: options.weights,
+            chunks: options.chunks,
+        };
+        traffic.collect(views, depths, model);
+        traffic.number(masked, views, options);
+        traffic
+    }
+
+    fn collect(&mut self, views: &ViewsProgram, depths: &[u32], model: &Model) {
+        let mut keys = BTreeMap::new();
+        let used = views.use_counts();
+        for id in views.ids() {
+            let node = &views[id];
+            let origin = node.origin.unwrap_or(0);
+            let elements = node.ty.shape.elements();
+            match &node.op {
+                Op::Open | Op::Deal { .. } if used[id.index()] > 0 => {
+                    let open = node.op == Op::Open;
+                    let next = keys.len() as u32;
+                    let key = (open, origin, depths[id.index()], elements);
+                    let number = *keys.entry(key).or_insert(next);
+                    let payload = if open { Payload::Open(number) } else { Payload::Deal(number) };
+                    let zeros = if let Op::Deal { zeros, .. } = node.op { zeros } else { 0 };
+                    let depth = depths[id.index()] - u32::from(open);
+                    self.add(
+                        payload,
+                        id,
+                        node.ty.elem.bits() - zeros,
+                        elements,
+                        true,
+                        (origin, depth),
+                    );
+                }
+                Op::InputDelta { port } => {
+                    let bits = model.inputs[port.index()].ring;
+                    let (at, mask) = ((origin, 0), node.args[0]);
+                    self.add(Payload::Input(port.0), id, bits, elements, false, at);
+                    self.add(Payload::InputMask(port.0), mask, bits, elements, false, at);
+                }
+                Op::WeightDelta { param } if used[id.index()] > 0 => {
+                    let (bits, at) = (node.ty.elem.bits(), (origin, 0));
+                    self.add(Payload::Weight(param.0), id, bits, elements, false, at);
+                    if self.weights == WeightsMode::Owner {
+                        let payload = Payload::WeightMask(param.0);
+                        self.add(payload, node.args[0], bits, elements, false, at);
+                    }
+                }
+                Op::Reveal { port } => {
+                    let bits = node.ty.elem.bits();
+                    let at = (origin, depths[id.index()]);
+                    let payload = Payload::RevealMasked(port.0);
+                    self.add(payload, node.args[0], bits, elements, false, at);
+                    let payload = Payload::RevealShare(port.0);
+                    self.add(payload, node.args[1], bits, elements, false, at);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        payload: Payload,
+        id: Id,
+        bits: u8,
+        elements: usize,
+        split: bool,
+        (origin, depth): (u32, u32),
+    ) {
+        let group = self.groups.entry(payload).or_insert_with(|| Group {
+            payload,
+            members: Vec::new(),
+            bits: Vec::new(),
+            elements,
+            split,
+            origin,
+            depth,
+        });
+        if matches!(payload, Payload::Open(_) | Payload::Deal(_)) {
+            self.member.insert(id, (payload, group.members.len()));
+        }
+        group.members.push(id);
+        group.bits.push(bits);
+    }
+
+    /// Gives every message its number.
+    fn number(&mut self, masked: &MaskedProgram, views: &ViewsProgram, options: ScheduleOptions) {
+        let rounds = rounds(views);
+        let parties: Vec<Role> = (0..options.parties).map(Role::Party).collect();
+        for (payload, group) in &self.groups {
+            let routes = routes(*payload, &parties, options.weights);
+            let (phase, kind) = class(*payload);
+            let round = match payload {
+                Payload::Open(_) => rounds[group.members[0].index()],
+                _ => 0,
+            };
+            let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
+            for (chunk, (_, count)) in group.ranges(self.chunks).into_iter().enumerate() {
+                for &(from, to) in &routes {
+                    let id = self.messages.len() as u32;
+                    self.ids.insert((*payload, chunk, from, to), id);
+                    let (bytes, layer) = (group.bytes(count) as u64, layer.unwrap_or(0));
+                    self.messages.push(Message { from, to, phase, kind, bytes, round, layer });
+                }
+            }
+        }
+    }
+
+    /// The number of a message that exists.
+    pub(super) fn id(&self, payload: Payload, chunk: usize, from: Role, to: Role) -> Option<u32> {
+        self.ids.get(&(payload, chunk, from, to)).copied()
+    }
+
+    /// The phase in which a payload travels.
+    pub(super) fn phase(&self, payload: Payload) -> Phase {
+        class(payload).0
+    }
+
+    /// Numbers and receivers of the messages of a payload's chunk that a role sends.
+    pub(super) fn sent_by(&self, payload: Payload, chunk: usize, from: Role) -> Vec<u32> {
+        let range = (payload, chunk, from, Role::Party(0))..;
+        let same =
+            |key: &(Payload, usize, Role, Role)| (key.0, key.1, key.2) == (payload, chunk, from);
+        self.ids.range(range).take_while(|(key, _)| same(key)).map(|(_, id)| *id).collect()
+    }
+
+    /// All messages of a payload: number and receiver.
+    fn sent(&self, payload: Payload) -> Vec<u32> {
+        let range = (payload, 0, Role::Party(0), Role::Party(0))..;
+        let same = self.ids.range(range).take_while(|((p, ..), _)| *p == payload);
+        same.map(|(_, id)| *id).collect()
+    }
+
+    /// Writes message numbers into ports and parameters.
+    pub(super) fn fill_ports(
+        &self,
+        inputs: &mut [InputPort],
+        outputs: &mut [OutputPort],
+        params: &mut [ParamInfo],
+    ) {
+        for (i, port) in (0..).zip(inputs) {
+            port.mask = self.sent(Payload::InputMask(i)).first().copied().unwrap_or(u32::MAX);
+            port.masked = self.sent(Payload::Input(i));
+        }
+        for (i, port) in (0..).zip(outputs) {
+            port.masked = self.sent(Payload::RevealMasked(i)).first().copied().unwrap_or(u32::MAX);
+            port.shares = self.sent(Payload::RevealShare(i));
+        }
+        for (i, param) in (0..).zip(params) {
+            param.masked = self.sent(Payload::Weight(i));
+            param.mask = self.sent(Payload::WeightMask(i)).first().copied();
+        }
+    }
+}
+
+/// Who sends a payload to whom.
+fn routes(payload: Payload, parties: &[Role], weights: WeightsMode) -> Vec<(Role, Role)> {
+    let first = Role::Party(0);
+    let others = |from: Role| parties.iter().filter(move |p| **p != from).map(move |p| (from, *p));
+    match payload {
+        Payload::Open(_) => parties.iter().flat_map(|p| others(*p)).collect(),
+        Payload::Deal(_) => parties.last().map(|last| (Role::Dealer, *last)).into_iter().collect(),
+        Payload::Input(_) => parties.iter().map(|p| (Role::Client, *p)).collect(),
+        Payload::Weight(_) => match weights {
+            WeightsMode::Party0 => others(first).collect(),
+            WeightsMode::Owner => parties.iter().map(|p| (Role::Owner, *p)).collect(),
+            WeightsMode::Public => Vec::new(),
+        },
+        Payload::InputMask(_) => vec![(Role::Dealer, Role::Client)],
+        Payload::WeightMask(_) => vec![(Role::Dealer, Role::Owner)],
+        Payload::RevealMasked(_) => vec![(first, Role::Client)],
+        Payload::RevealShare(_) => parties.iter().map(|p| (*p, Role::Client)).collect(),
+    }
+}
+
+fn class(payload: Payload) -> (Phase, MessageKind) {
+    match payload {
+        Payload::Open(_) => (Phase::Online, MessageKind::Open),
+        Payload::Deal(_) => (Phase::Offline, MessageKind::Correction),
+        Payload::Input(_) => (Phase::Online, MessageKind::Input),
+        Payload::Weight(_) => (Phase::Setup, MessageKind::Weight),
+        Payload::InputMask(_) => (Phase::Offline, MessageKind::Mask),
+        Payload::WeightMask(_) => (Phase::Setup, MessageKind::Mask),
+        Payload::RevealMasked(_) | Payload::RevealShare(_) => (Phase::Online, MessageKind::Reveal),
+    }
+}
+
+/// Openings on the longest path to and including each value.
+fn rounds(views: &ViewsProgram) -> Vec<u32> {
+    let mut rounds = vec![0; views.nodes.len()];
+    for (at, node) in views.nodes.iter().enumerate() {
+        let before = node.args.iter().map(|a| rounds[a.index()]).max().unwrap_or(0);
+        rounds[at] = before + u32::from(node.op == Op::Open);
+    }
+    rounds
+}
+
+/// Bits per element of a view value's ring.
+pub(super) fn ring_bits(elem: Elem) -> Option<u8> {
+    match elem {
+        Elem::Ring(k) => Some(k),
+        Elem::Bit => None,
+    }
+}

@@ -1,0 +1,113 @@
+//! Views program to plan: which role computes what, in which steps, chunks, messages and buffers.
+//!
+//! 1. [`groups`] puts openings and dealt values that travel together into one message per chunk.
+//! 2. [`project`] keeps for each role what that role computes.
+//! 3. [`fuse`] decides which values need a buffer and joins element-wise operations into tile programs.
+//! 4. [`emit`] writes the steps of each phase; [`bulk`] those of linear operations and data movement.
+//! 5. [`allocate`] places the buffers in arenas; [`depend`] orders the steps that share bytes.
+
+mod allocate;
+mod bulk;
+mod depend;
+mod emit;
+mod fuse;
+mod groups;
+mod layers;
+mod project;
+mod registers;
+mod tile;
+
+#[cfg(test)]
+mod tests;
+
+use mpcc_ir::masked::MaskedProgram;
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
+use mpcc_ir::views::ViewsProgram;
+
+/// Everything that a plan is made of besides the program.
+///
+/// Message ids in the ports and parameters are filled in by [`schedule`].
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Name for people.
+    pub name: String,
+    /// BLAKE3 of the ONNX file.
+    pub model_digest: [u8; 32],
+    /// BLAKE3 of the weights file.
+    pub weights_digest: [u8; 32],
+    /// Inputs, in order.
+    pub inputs: Vec<InputPort>,
+    /// Outputs, in order.
+    pub outputs: Vec<OutputPort>,
+    /// Parameters, in order.
+    pub params: Vec<ParamInfo>,
+}
+
+/// How to schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScheduleOptions {
+    /// Ring words.
+    pub word: Word,
+    /// Compute parties, at least 2.
+    pub parties: u8,
+    /// Who knows the weights.
+    pub weights: WeightsMode,
+    /// Chunks into which an element-wise group is split at most; small groups stay whole.
+    pub chunks: usize,
+}
+
+/// Elements below which a group is not split further, so that a message is worth its header.
+const MIN_CHUNK: usize = 1 << 13;
+
+/// Chunk boundaries are multiples of this, so that packed values of any width start at a byte and
+/// tiles are not cut.
+const CHUNK_ALIGN: usize = 2048;
+
+/// First element and number of elements of each chunk of a group of `elements`.
+fn chunk_ranges(elements: usize, chunks: usize) -> Vec<(usize, usize)> {
+    let wanted = elements.div_ceil(chunks.max(1)).max(MIN_CHUNK);
+    let size = wanted.next_multiple_of(CHUNK_ALIGN);
+    (0..elements).step_by(size).map(|first| (first, size.min(elements - first))).collect()
+}
+
+/// Makes the plan of a views program.
+///
+/// `masked` is the program that `views` was expanded from; it names the layers.
+pub fn schedule(
+    masked: &MaskedProgram,
+    views: &ViewsProgram,
+    model: Model,
+    options: ScheduleOptions,
+) -> Plan {
+    let depths = groups::depths(views);
+    let mut traffic = groups::Traffic::new(masked, views, &depths, &model, options);
+    let mut programs = tile::Programs::default();
+    let compute = (0..options.parties).map(Role::Party);
+    let roles = compute
+        .chain([Role::Dealer])
+        .map(|role| {
+            let projected = project::project(views, &traffic, role, options);
+            let fused = fuse::fuse(projected, &traffic, &depths, options.word);
+            emit::role_plan(&fused, &traffic, &mut programs, masked, role, options)
+        })
+        .collect();
+    let layers = layers::layers(masked, &traffic);
+    let messages = std::mem::take(&mut traffic.messages);
+    let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } = model;
+    traffic.fill_ports(&mut inputs, &mut outputs, &mut params);
+    Plan {
+        name,
+        model_digest,
+        weights_digest,
+        word: options.word,
+        parties: options.parties,
+        weights: options.weights,
+        inputs,
+        outputs,
+        params,
+        programs: programs.into_list(),
+        messages,
+        roles,
+        layers,
+    }
+}

@@ -1,0 +1,360 @@
+//! One role's part of a views program.
+//!
+//! A party reads a mask as its own share, the dealer as the total. Shares that are zero at a party
+//! (those of `P_0` alone) vanish, and with them the products they would have entered.
+
+use super::ScheduleOptions;
+use super::groups::{Payload, Traffic};
+use mpcc_ir::Id;
+use mpcc_ir::plan::{Phase, Role, WeightsMode};
+use mpcc_ir::shape::Shape;
+use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
+
+/// Index of a role's value.
+pub(super) type Val = usize;
+
+/// What one role does to get a value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Work {
+    /// A constant in every element.
+    Const(u64),
+    /// A parameter that the role knows.
+    Param(u32),
+    /// The mask share of `party` at address `value`, shifted left by `zeros`.
+    Random { value: u32, party: u8, zeros: u8 },
+    /// Member of a message received from one other role.
+    Received { payload: Payload, member: usize, from: Role, zeros: u8 },
+    /// The role's own message of an opening.
+    Own { payload: Payload, member: usize },
+    /// An element-wise operation; the same for words and bits.
+    Map(Op),
+    /// An operation that is a step of its own.
+    Bulk(Op),
+}
+
+/// One value of a role.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) work: Work,
+    pub(super) args: Vec<Val>,
+    pub(super) elem: Elem,
+    pub(super) shape: Shape,
+    pub(super) phase: Phase,
+    /// The masked node this is done for.
+    pub(super) origin: u32,
+    /// The view node, for depths.
+    pub(super) view: Id,
+}
+
+/// A value that goes into a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sink {
+    pub(super) payload: Payload,
+    pub(super) member: usize,
+    pub(super) value: Val,
+}
+
+/// Everything that one role computes.
+#[derive(Default)]
+pub(super) struct Projected {
+    pub(super) values: Vec<Value>,
+    pub(super) sinks: Vec<Sink>,
+}
+
+pub(super) fn project(
+    views: &ViewsProgram,
+    traffic: &Traffic,
+    role: Role,
+    options: ScheduleOptions,
+) -> Projected {
+    let needed = needed(views, traffic, role);
+    let mut projector = Projector {
+        views,
+        traffic,
+        role,
+        options,
+        out: Projected::default(),
+        of: vec![None; views.nodes.len()],
+    };
+    for id in views.ids().filter(|id| needed[id.index()]) {
+        projector.of[id.index()] = projector.value(id);
+    }
+    projector.sinks();
+    projector.out
+}
+
+/// The payloads that a role sends.
+fn sends(payload: Payload, role: Role, weights: WeightsMode) -> bool {
+    match payload {
+        Payload::Open(_) | Payload::RevealShare(_) => role != Role::Dealer,
+        Payload::RevealMasked(_) => role == Role::Party(0),
+        Payload::Weight(_) => role == Role::Party(0) && weights == WeightsMode::Party0,
+        Payload::Deal(_) | Payload::InputMask(_) | Payload::WeightMask(_) => role == Role::Dealer,
+        Payload::Input(_) => false,
+    }
+}
+
+/// What a role needs in order to send what it sends.
+fn needed(views: &ViewsProgram, traffic: &Traffic, role: Role) -> Vec<bool> {
+    let mut needed = vec![false; views.nodes.len()];
+    for group in traffic.groups.values() {
+        if sends(group.payload, role, traffic.weights) {
+            for id in &group.members {
+                needed[id.index()] = true;
+            }
+        }
+    }
+    for id in views.ids().rev() {
+        let node = &views[id];
+        // A dealt value and a delta of an input are leaves for a party; the dealer has no deltas.
+        let leaf =
+            role != Role::Dealer && matches!(node.op, Op::Deal { .. } | Op::InputDelta { .. });
+        if needed[id.index()] && !leaf {
+            for arg in &node.args {
+                needed[arg.index()] = true;
+            }
+        }
+    }
+    needed
+}
+
+struct Projector<'a> {
+    views: &'a ViewsProgram,
+    traffic: &'a Traffic,
+    role: Role,
+    options: ScheduleOptions,
+    out: Projected,
+    /// This role's value of each view node; `None` where it is zero or not needed.
+    of: Vec<Option<Val>>,
+}
+
+impl Projector<'_> {
+    fn push(&mut self, id: Id, work: Work, args: Vec<Val>, own_phase: Phase) -> Val {
+        let node = &self.views[id];
+        let phase = args.iter().map(|a| self.out.values[*a].phase).fold(own_phase, Phase::max);
+        self.out.values.push(Value {
+            work,
+            args,
+            elem: node.ty.elem,
+            shape: node.ty.shape.clone(),
+            phase,
+            origin: node.origin.unwrap_or(0),
+            view: id,
+        });
+        self.out.values.len() - 1
+    }
+
+    fn map(&mut self, id: Id, op: Op, args: Vec<Val>) -> Val {
+        self.push(id, Work::Map(op), args, Phase::Setup)
+    }
+
+    /// This role's value of node `id`; `None` where it is zero.
+    fn value(&mut self, id: Id) -> Option<Val> {
+        let views = self.views;
+        let node = &views[id];
+        let operand = node.args.first().and_then(|arg| self.of[arg.index()]);
+        let first = self.role == Role::Party(0);
+        match &node.op {
+            Op::Const { value: 0 } => None,
+            Op::Const { value } => Some(self.push(id, Work::Const(*value), vec![], Phase::Setup)),
+            Op::WeightPlain { param } => {
+                let knows = first || node.ty.view == View::Public;
+                knows.then(|| self.push(id, Work::Param(param.0), vec![], Phase::Setup))
+            }
+            Op::Random { value, once, p0 } => self.random(id, *value, *once, *p0),
+            Op::Deal { value, zeros } => self.dealt(id, *value, *zeros),
+            Op::Open => self.opened(id),
+            Op::InputDelta { port } => {
+                let payload = Payload::Input(port.0);
+                let work = Work::Received { payload, member: 0, from: Role::Client, zeros: 0 };
+                Some(self.push(id, work, vec![], Phase::Online))
+            }
+            Op::WeightDelta { param } => {
+                let payload = Payload::Weight(param.0);
+                let from = match self.options.weights {
+                    WeightsMode::Party0 if first => {
+                        let plain = self.push(id, Work::Param(param.0), vec![], Phase::Setup);
+                        let mask = operand?;
+                        return Some(self.map(id, Op::Add, vec![plain, mask]));
+                    }
+                    WeightsMode::Party0 => Role::Party(0),
+                    WeightsMode::Owner | WeightsMode::Public => Role::Owner,
+                };
+                let work = Work::Received { payload, member: 0, from, zeros: 0 };
+                Some(self.push(id, work, vec![], Phase::Setup))
+            }
+            Op::AtP0 if first => operand,
+            Op::AtP0 => None,
+            Op::Reveal { .. } => operand,
+            op => self.operation(id, op),
+        }
+    }
+
+    fn random(&mut self, id: Id, value: u32, once: bool, p0: bool) -> Option<Val> {
+        let phase = if once { Phase::Setup } else { Phase::Offline };
+        let holders = match (self.role, p0) {
+            (Role::Party(b), false) => b..b + 1,
+            (Role::Party(0), true) => 0..1,
+            (Role::Dealer, false) => 0..self.options.parties,
+            (Role::Dealer, true) => 0..1,
+            _ => return None,
+        };
+        self.total(id, holders, |party| Work::Random { value, party, zeros: 0 }, phase)
+    }
+
+    /// The sum of one value per party in `holders`.
+    fn total(
+        &mut self,
+        id: Id,
+        holders: std::ops::Range<u8>,
+        work: impl Fn(u8) -> Work,
+        phase: Phase,
+    ) -> Option<Val> {
+        let mut sum = None;
+        for party in holders {
+            let term = self.push(id, work(party), vec![], phase);
+            sum = Some(match sum {
+                Some(before) => self.map(id, Op::Add, vec![before, term]),
+                None => term,
+            });
+        }
+        sum
+    }
+
+    fn dealt(&mut self, id: Id, value: u32, zeros: u8) -> Option<Val> {
+        let last = self.options.parties - 1;
+        let work = match self.role {
+            Role::Party(b) if b == last => {
+                let (payload, member) = *self.traffic.member.get(&id)?;
+                Work::Received { payload, member, from: Role::Dealer, zeros }
+            }
+            Role::Party(party) => Work::Random { value, party, zeros },
+            _ => return self.of[self.views[id].args[0].index()],
+        };
+        Some(self.push(id, work, vec![], Phase::Offline))
+    }
+
+    /// The sum of all parties' messages of an opening.
+    fn opened(&mut self, id: Id) -> Option<Val> {
+        let (payload, member) = *self.traffic.member.get(&id)?;
+        let own = self.push(id, Work::Own { payload, member }, vec![], Phase::Online);
+        let mut sum = own;
+        let role = self.role;
+        for from in (0..self.options.parties).map(Role::Party).filter(|p| *p != role) {
+            let work = Work::Received { payload, member, from, zeros: 0 };
+            let term = self.push(id, work, vec![], Phase::Online);
+            sum = self.map(id, Op::Add, vec![sum, term]);
+        }
+        Some(sum)
+    }
+
+    /// An operation on this role's operands; zero operands fold away.
+    fn operation(&mut self, id: Id, op: &Op) -> Option<Val> {
+        let node = &self.views[id];
+        let args: Vec<Option<Val>> = node.args.iter().map(|a| self.of[a.index()]).collect();
+        if let (Op::Mux, &[Some(choice), None, Some(other)]) = (op, &args[..]) {
+            let choice = self.map(id, Op::Not, vec![choice]);
+            return Some(self.map(id, Op::Mul, vec![choice, other]));
+        }
+        let (op, args) = fold_zeros(op, &args)?;
+        if matches!(op, Op::Add | Op::Sub) && args.len() == 1 {
+            return Some(args[0]);
+        }
+        if op.is_element_wise() || op == Op::Reshape {
+            Some(self.map(id, op, args))
+        } else {
+            let args = self.concat_args(id, &op, args)?;
+            Some(self.push(id, Work::Bulk(op), args, Phase::Setup))
+        }
+    }
+
+    /// A concatenation keeps all its operands: zero ones become constants.
+    fn concat_args(&mut self, id: Id, op: &Op, args: Vec<Val>) -> Option<Vec<Val>> {
+        if !matches!(op, Op::Concat { .. }) {
+            return Some(args);
+        }
+        let node = &self.views[id];
+        let operands: Vec<Id> = node.args.clone();
+        let filled = operands.into_iter().map(|arg| {
+            self.of[arg.index()].unwrap_or_else(|| {
+                let ty = &self.views[arg].ty;
+                let (elem, shape) = (ty.elem, ty.shape.clone());
+                let zero = self.push(id, Work::Const(0), vec![], Phase::Setup);
+                self.out.values[zero].elem = elem;
+                self.out.values[zero].shape = shape;
+                zero
+            })
+        });
+        Some(filled.collect())
+    }
+
+    fn sinks(&mut self) {
+        for group in self.traffic.groups.values() {
+            if !sends(group.payload, self.role, self.traffic.weights) {
+                continue;
+            }
+            for (member, id) in group.members.iter().enumerate() {
+                let value = match group.payload {
+                    Payload::Open(_) => self.open_message(*id),
+                    Payload::Deal(_) => self.correction(*id),
+                    _ => self.of[id.index()],
+                };
+                let value = value.unwrap_or_else(|| {
+                    self.push(*id, Work::Const(0), vec![], self.traffic.phase(group.payload))
+                });
+                self.out.sinks.push(Sink { payload: group.payload, member, value });
+            }
+        }
+    }
+
+    /// `share + mask share`.
+    fn open_message(&mut self, id: Id) -> Option<Val> {
+        let node = &self.views[id];
+        let (share, mask) = (node.args[0], node.args[1]);
+        match (self.of[share.index()], self.of[mask.index()]) {
+            (Some(share), Some(mask)) => Some(self.map(id, Op::Add, vec![share, mask])),
+            (share, mask) => share.or(mask),
+        }
+    }
+
+    /// `value - sum of the other parties' shares`, without its known zeros.
+    fn correction(&mut self, id: Id) -> Option<Val> {
+        let node = &self.views[id];
+        let Op::Deal { value, zeros } = node.op else { return None };
+        let known = self.of[node.args[0].index()];
+        let shares = self.total(
+            id,
+            0..self.options.parties - 1,
+            |party| Work::Random { value, party, zeros },
+            Phase::Offline,
+        )?;
+        let rest = match known {
+            Some(known) => self.map(id, Op::Sub, vec![known, shares]),
+            None => self.map(id, Op::Neg, vec![shares]),
+        };
+        let shifted =
+            if zeros == 0 { rest } else { self.map(id, Op::ShiftRight { by: zeros }, vec![rest]) };
+        Some(shifted)
+    }
+}
+
+/// Folds operands that are zero at this role; `None` where the result is zero.
+///
+/// A sum of one operand comes back with that operand alone.
+fn fold_zeros(op: &Op, args: &[Option<Val>]) -> Option<(Op, Vec<Val>)> {
+    let all: Option<Vec<Val>> = args.iter().copied().collect();
+    match (op, args) {
+        (_, _) if all.is_some() => all.map(|args| (op.clone(), args)),
+        (Op::Add, [Some(a), None] | [None, Some(a)]) | (Op::Sub, [Some(a), None]) => {
+            Some((Op::Add, vec![*a]))
+        }
+        (Op::Sub, [None, Some(b)]) => Some((Op::Neg, vec![*b])),
+        (Op::Mux, [Some(c), Some(a), None]) => Some((Op::Mul, vec![*c, *a])),
+        (Op::Concat { .. }, _) => {
+            let known: Vec<Val> = args.iter().copied().flatten().collect();
+            (!known.is_empty()).then(|| (op.clone(), known))
+        }
+        (Op::AddConst { by }, [None]) => Some((Op::Const { value: *by }, vec![])),
+        _ => None,
+    }
+}

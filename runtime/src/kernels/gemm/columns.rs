@@ -1,0 +1,99 @@
+//! Right operands: matrices as they lie, and the patches of an image without making them all.
+
+use crate::kernels::RingWord;
+use mpcc_ir::Window;
+use std::ops::Range;
+
+/// A right operand that is read line by line.
+pub(in crate::kernels) trait Columns<W> {
+    /// Writes columns `cols` of row `row` to `line`.
+    fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]);
+    /// The whole as a row-major matrix, if it is one.
+    fn as_rows(&self) -> Option<&[W]>;
+}
+
+/// A row-major matrix of `n` columns.
+pub(in crate::kernels) struct Rows<'a, W> {
+    pub(in crate::kernels) b: &'a [W],
+    pub(in crate::kernels) n: usize,
+}
+
+impl<W: RingWord> Columns<W> for Rows<'_, W> {
+    fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
+        line.copy_from_slice(&self.b[row * self.n..][cols]);
+    }
+
+    fn as_rows(&self) -> Option<&[W]> {
+        Some(self.b)
+    }
+}
+
+/// The patches under a sliding window: a row per channel and tap, a column per output pixel.
+pub(in crate::kernels) struct Patches<'a, W> {
+    /// The image, `[channels, height, width]`.
+    pub(in crate::kernels) x: &'a [W],
+    /// Geometry.
+    pub(in crate::kernels) window: &'a Window,
+    /// Height and width of the image.
+    pub(in crate::kernels) input: [usize; 2],
+    /// Height and width of the result.
+    pub(in crate::kernels) output: [usize; 2],
+}
+
+impl<W: RingWord> Columns<W> for Patches<'_, W> {
+    fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
+        let ([ih, iw], [_, ow]) = (self.input, self.output);
+        let [kh, kw] = self.window.kernel;
+        let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
+        let plane = &self.x[channel * ih * iw..][..ih * iw];
+        let inside = self.inside(kx);
+        let (mut oy, mut ox, mut line) = (cols.start / ow, cols.start % ow, line);
+        while !line.is_empty() {
+            let len = (ow - ox).min(line.len());
+            let (segment, rest) = line.split_at_mut(len);
+            match self.window.input_at(0, oy, ky, ih) {
+                Some(y) => self.segment(segment, &plane[y * iw..][..iw], kx, ox, &inside),
+                None => segment.fill(W::ZERO),
+            }
+            (oy, ox, line) = (oy + 1, 0, rest);
+        }
+    }
+
+    fn as_rows(&self) -> Option<&[W]> {
+        None
+    }
+}
+
+impl<W: RingWord> Patches<'_, W> {
+    /// The output columns for which horizontal tap `kx` lies inside the image.
+    fn inside(&self, kx: usize) -> Range<usize> {
+        let (pad, step) = (self.window.pads[1], self.window.strides[1]);
+        let ([_, iw], [_, ow]) = (self.input, self.output);
+        let at = kx * self.window.dilations[1];
+        let start = pad.saturating_sub(at).div_ceil(step).min(ow);
+        let end = (iw + pad).saturating_sub(at).div_ceil(step).clamp(start, ow);
+        start..end
+    }
+
+    /// Writes output columns `ox..` of one row of patches from one row of the image.
+    fn segment(&self, segment: &mut [W], row: &[W], kx: usize, ox: usize, inside: &Range<usize>) {
+        let len = segment.len();
+        let start = inside.start.saturating_sub(ox).min(len);
+        let end = inside.end.saturating_sub(ox).clamp(start, len);
+        segment[..start].fill(W::ZERO);
+        segment[end..].fill(W::ZERO);
+        if start == end {
+            return;
+        }
+        let step = self.window.strides[1];
+        let from = (ox + start) * step + kx * self.window.dilations[1] - self.window.pads[1];
+        let middle = &mut segment[start..end];
+        if step == 1 {
+            middle.copy_from_slice(&row[from..from + middle.len()]);
+        } else {
+            for (word, &pixel) in middle.iter_mut().zip(row[from..].iter().step_by(step)) {
+                *word = pixel;
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Brings messages to the phase that they belong to, and keeps those that come early.
+//!
+//! Roles do not wait for each other between phases, so a message may be here before its receiver
+//! has started the phase. What is kept is bounded: messages of the plan, once each, and of runs at most
+//! [`AHEAD`] after the current one.
+
+use crate::error::{PeerError, RunError};
+use crate::executor::Executor;
+use crate::packet::Packet;
+use mpcc_ir::plan::{Phase, Plan, Role};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many runs a message may be ahead of the current one.
+pub const AHEAD: u64 = 2;
+
+/// The mailbox of one compute party or dealer.
+pub struct Mailbox {
+    role: Role,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: BTreeMap<Stage, Arc<Executor>>,
+    early: BTreeMap<Stage, BTreeMap<u32, Packet>>,
+    closed: BTreeSet<Stage>,
+    current: u64,
+    failed: Option<RunError>,
+}
+
+/// A phase of a run; the setup phase comes before all runs.
+type Stage = (u64, Phase);
+
+fn stage(phase: Phase, run: u64) -> Stage {
+    if phase == Phase::Setup { (0, phase) } else { (run, phase) }
+}
+
+impl Mailbox {
+    /// An empty mailbox of `role`.
+    pub fn new(role: Role) -> Self {
+        Self { role, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one message. Messages of stages that are over are dropped: a run may have been called off.
+    ///
+    /// # Errors
+    /// [`RunError::Peer`] for a message that cannot belong to the plan, or to a run in reach.
+    pub fn deliver(&self, plan: &Plan, packet: Packet) -> Result<(), RunError> {
+        let peer = |source| RunError::Peer { role: self.role, source };
+        packet.check(plan, self.role).map_err(peer)?;
+        let at = stage(packet.phase, packet.run);
+        let mut state = self.lock();
+        if let Some(executor) = state.open.get(&at) {
+            let executor = Arc::clone(executor);
+            drop(state);
+            return executor.deliver(packet);
+        }
+        let is_run = packet.phase != Phase::Setup;
+        if state.closed.contains(&at) || (is_run && packet.run < state.current) {
+            return Ok(());
+        }
+        if is_run && packet.run > state.current + AHEAD {
+            let (role, run, current) = (packet.from, packet.run, state.current);
+            return Err(peer(PeerError::WrongRun { role, run, current }));
+        }
+        let message = packet.message;
+        match state.early.entry(at).or_default().insert(message, packet) {
+            None => Ok(()),
+            Some(_) => Err(peer(PeerError::Twice { message })),
+        }
+    }
+
+    /// Starts a stage: its messages go to `executor` from now on.
+    ///
+    /// # Errors
+    /// As [`Executor::deliver`] for those that came early, and the error of [`Mailbox::fail`].
+    pub fn open(&self, executor: &Arc<Executor>) -> Result<(), RunError> {
+        let at = stage(executor.phase(), executor.run());
+        let mut state = self.lock();
+        if let Some(error) = &state.failed {
+            return Err(error.clone());
+        }
+        state.current = state.current.max(at.0);
+        state.open.insert(at, Arc::clone(executor));
+        for packet in state.early.remove(&at).unwrap_or_default().into_values() {
+            executor.deliver(packet)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a stage.
+    pub fn close(&self, executor: &Executor) {
+        let at = stage(executor.phase(), executor.run());
+        let mut state = self.lock();
+        state.open.remove(&at);
+        state.closed.insert(at);
+        let current = state.current;
+        state.closed.retain(|(run, phase)| *phase == Phase::Setup || *run >= current);
+        state.early.retain(|(run, phase), _| *phase == Phase::Setup || *run >= current);
+    }
+
+    /// Makes `run` the current one; older runs are over.
+    pub fn advance_to(&self, run: u64) {
+        let mut state = self.lock();
+        state.current = state.current.max(run);
+    }
+
+    /// Calls off the stages of `run` that are open.
+    pub fn abort(&self, run: u64) {
+        let state = self.lock();
+        for executor in state.open.range((run, Phase::Offline)..=(run, Phase::Online)) {
+            executor.1.fail(RunError::Aborted { role: self.role });
+        }
+    }
+
+    /// Ends all stages with an error, now and in the future: a link is gone.
+    pub fn fail(&self, error: &RunError) {
+        let mut state = self.lock();
+        state.failed.get_or_insert_with(|| error.clone());
+        for executor in state.open.values() {
+            executor.fail(error.clone());
+        }
+    }
+}

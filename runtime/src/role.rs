@@ -1,0 +1,206 @@
+//! A compute party or the dealer: its part of the plan, its parameters, seeds and memory.
+//!
+//! The roles differ only in their steps and in the seeds that they hold, and both are data.
+
+use crate::arena::{Access, Arena, ArenaError, Memory};
+use crate::arena::{words, words_mut};
+use crate::check::{accesses, check_plan};
+use crate::error::{PlanError, RunError};
+use crate::executor::Executor;
+use crate::kernels::{self, Buffer, RingWord, Scratch};
+use crate::mask::{Epoch, Masks};
+use crate::params::Params;
+use crate::schedule::Schedule;
+use crate::share::Seed;
+use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, Step, StepOp, Word};
+use std::sync::Arc;
+
+/// What a compute party or the dealer keeps for a deployment.
+pub struct RoleState {
+    plan: Arc<Plan>,
+    index: usize,
+    schedules: [Schedule; 3],
+    params: Params,
+    seeds: Vec<(u8, Seed)>,
+    deploy: Arc<Arena>,
+}
+
+impl RoleState {
+    /// Checks the plan and takes its part for `role`. A party gives its own seed, the dealer those of all.
+    ///
+    /// # Errors
+    /// A plan that does not pass [`check_plan`], a missing seed or weight, or too little memory.
+    pub fn new(
+        plan: Arc<Plan>,
+        role: Role,
+        params: Params,
+        seeds: Vec<(u8, Seed)>,
+    ) -> Result<Arc<Self>, RunError> {
+        check_plan(&plan)?;
+        let index = plan.roles.iter().position(|r| r.role == role);
+        let index = index.ok_or(PlanError::NoRole { role, parties: plan.parties })?;
+        let wanted = match role {
+            Role::Party(b) => b..b + 1,
+            Role::Dealer => 0..plan.parties,
+            Role::Client | Role::Owner => 0..0,
+        };
+        for party in wanted {
+            if !seeds.iter().any(|(b, _)| *b == party) {
+                return Err(RunError::NoSeed { role, party });
+            }
+        }
+        let own = &plan.roles[index];
+        params.check(&plan, own)?;
+        let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
+        let deploy = reserve(role, own.deploy_bytes)?;
+        Ok(Arc::new(Self { index, schedules, params, seeds, deploy, plan }))
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Which role this is.
+    pub fn role(&self) -> Role {
+        self.own().role
+    }
+
+    fn own(&self) -> &RolePlan {
+        &self.plan.roles[self.index]
+    }
+
+    pub(crate) fn steps(&self, phase: Phase) -> &[Step] {
+        self.own().steps(phase)
+    }
+
+    pub(crate) fn schedule(&self, phase: Phase) -> &Schedule {
+        &self.schedules[phase as usize]
+    }
+
+    /// Memory for one run at a time.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`] where the machine cannot provide it.
+    pub fn run_arena(&self) -> Result<Arc<Arena>, RunError> {
+        reserve(self.role(), self.own().run_bytes)
+    }
+
+    /// Gets a phase ready. `run` is ignored in the setup phase.
+    pub fn start(self: &Arc<Self>, phase: Phase, run: u64, arena: &Arc<Arena>) -> Arc<Executor> {
+        let (epoch, run) = match phase {
+            Phase::Setup => (Epoch::Deploy, 0),
+            Phase::Offline | Phase::Online => (Epoch::Run(run), run),
+        };
+        let masks = self.seeds.iter().fold(Masks::new(self.plan.parties), |masks, (b, seed)| {
+            masks.with_party(*b, seed, epoch)
+        });
+        let memory = Memory { deploy: Arc::clone(&self.deploy), run: Arc::clone(arena) };
+        Arc::new(Executor::new(Arc::clone(self), phase, run, memory, masks))
+    }
+
+    /// Executes one step; returns the payload of a `Send`.
+    pub(crate) fn execute(
+        &self,
+        memory: &Memory,
+        masks: &Masks,
+        op: &StepOp,
+        payload: Option<Vec<u8>>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Vec<u8>>, RunError> {
+        let mut touched: Vec<Access> = Vec::new();
+        accesses(&self.plan, op, &mut touched);
+        let done = memory.with(&touched, |buffers| match self.plan.word {
+            Word::W32 => self.compute::<u32>(masks, op, payload, buffers, scratch),
+            Word::W64 => self.compute::<u64>(masks, op, payload, buffers, scratch),
+        });
+        done.map_err(|error| self.place(op, error))
+    }
+
+    fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
+        let role = self.role();
+        let found = Phase::ALL.into_iter().find_map(|phase| {
+            let at = self.steps(phase).iter().position(|s| std::ptr::eq(&raw const s.op, op))?;
+            Some((phase, at))
+        });
+        let (phase, step) = found.unwrap_or((Phase::Online, 0));
+        let problem = match error {
+            ArenaError::Outside => "a buffer leaves its arena",
+            ArenaError::InUse => "a buffer is written while another step uses it",
+        };
+        PlanError::Step { role, phase, step, rule: problem }.into()
+    }
+
+    fn compute<W: RingWord>(
+        &self,
+        masks: &Masks,
+        op: &StepOp,
+        payload: Option<Vec<u8>>,
+        buffers: &mut [Buffer<'_>],
+        scratch: &mut Scratch,
+    ) -> Option<Vec<u8>> {
+        match (op, buffers) {
+            (StepOp::Map { program, first, count, values, .. }, operands) => {
+                let program = &self.plan.programs[*program as usize];
+                kernels::map::<W>(program, *first, *count, values, masks, operands, scratch);
+            }
+            (
+                StepOp::Conv { window, groups, x_shape, out_channels, .. },
+                [Buffer::Read(x), Buffer::Read(w), Buffer::Write(out)],
+            ) => {
+                let (x, w, out) = (words::<W>(x), words::<W>(w), words_mut::<W>(out));
+                kernels::conv(out, x, w, window, *groups, *x_shape, *out_channels, scratch);
+            }
+            (
+                StepOp::MatMul { batch, mkn, shared_b, .. },
+                [Buffer::Read(a), Buffer::Read(b), Buffer::Write(out)],
+            ) => {
+                let (a, b, out) = (words::<W>(a), words::<W>(b), words_mut::<W>(out));
+                kernels::matmul(out, a, b, *batch, *mkn, *shared_b, scratch);
+            }
+            (
+                StepOp::Strided { shape, src_offset, src_strides, dst_offset, dst_strides, .. },
+                [Buffer::Read(src), Buffer::Write(dst)],
+            ) => {
+                let (src, dst) = (words::<W>(src), words_mut::<W>(dst));
+                kernels::strided(
+                    dst,
+                    *dst_offset,
+                    dst_strides,
+                    src,
+                    *src_offset,
+                    src_strides,
+                    shape,
+                );
+            }
+            (
+                StepOp::Gather { outer, extent, inner, indices, .. },
+                [Buffer::Read(src), Buffer::Write(dst)],
+            ) => {
+                let (src, dst) = (words::<W>(src), words_mut::<W>(dst));
+                kernels::gather(dst, src, *outer, *extent, *inner, indices);
+            }
+            (StepOp::Sum { outer, terms, inner, .. }, [Buffer::Read(src), Buffer::Write(dst)]) => {
+                kernels::sum(words_mut::<W>(dst), words::<W>(src), *outer, *terms, *inner);
+            }
+            (StepOp::Fill { value, .. }, [Buffer::Write(dst)]) => {
+                words_mut::<W>(dst).fill(W::from_u64(*value));
+            }
+            (StepOp::Load { param, .. }, [Buffer::Write(dst)]) => {
+                self.params.load(&self.plan, *param as usize, words_mut::<W>(dst));
+            }
+            (StepOp::Receive { .. }, [Buffer::Write(dst)]) => {
+                // The executor makes the step ready when the payload, of the span's length, is here.
+                dst.copy_from_slice(&payload.unwrap_or_default());
+            }
+            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(src.to_vec()),
+            // `accesses` lists the buffers in the order matched above.
+            _ => unreachable!("the buffers of a step are those that `accesses` lists"),
+        }
+        None
+    }
+}
+
+fn reserve(role: Role, bytes: u64) -> Result<Arc<Arena>, RunError> {
+    Arena::new(bytes).map(Arc::new).ok_or(RunError::Memory { role, bytes })
+}
