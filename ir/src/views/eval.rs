@@ -120,8 +120,11 @@ fn sum((words, ty): Operand<'_>, out: &Shape) -> Vec<u64> {
     let (strides, mut result) = (out.strides(), vec![0_u64; out.elements()]);
     let mut rest = words.iter();
     for_each_index(&ty.shape, |index| {
-        let at: usize =
-            index.iter().enumerate().map(|(axis, &i)| if out[axis] == 1 { 0 } else { i * strides[axis] }).sum();
+        let at: usize = index
+            .iter()
+            .enumerate()
+            .map(|(axis, &i)| if out[axis] == 1 { 0 } else { i * strides[axis] })
+            .sum();
         result[at] = result[at].wrapping_add(rest.next().copied().unwrap_or(0));
     });
     result

@@ -190,7 +190,11 @@ impl World<'_> {
         self.outcome.cost.rounds = self.outcome.cost.rounds.max(depth);
         let held = match &node.op {
             Op::InputDelta { port } => {
-                let x = self.inputs.ports.get(port).ok_or(InterpError::Port { node: id, port: *port })?;
+                let x = self
+                    .inputs
+                    .ports
+                    .get(port)
+                    .ok_or(InterpError::Port { node: id, port: *port })?;
                 self.mask_input(id, x)?
             }
             Op::WeightDelta { param } => {
