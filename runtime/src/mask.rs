@@ -9,20 +9,19 @@
 //!
 //! A mask thus does not depend on how tensors are split, on threads or on the order of messages. The
 //! `aes` crate chooses AES-NI or VAES when it runs, and constant-time portable code otherwise.
+#![expect(clippy::inline_always, reason = "loops must end up inside the cipher's vector functions")]
 
 use crate::kernels::RingWord;
 use crate::share::Seed;
 use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit, consts::U16};
+use aes::cipher::{
+    Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser,
+    KeyInit, ParBlocks, consts::U16,
+};
 use zeroize::Zeroizing;
 
 /// Context string of the key derivation; changing anything about addresses changes it.
 pub const CONTEXT: &str = "mpcc mask stream, AES-128-CTR, version 1";
-
-/// Blocks that are encrypted at once: 1 KiB, enough to fill every AES pipeline and stay in L1.
-const BATCH: usize = 64;
-
-type Block = Array<u8, U16>;
 
 /// How long a mask lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,13 +89,23 @@ impl Masks {
     /// If [`Self::knows`] is false for `party`, or `out` is shorter than `len` bits.
     pub fn fill_bits(&self, party: u8, value: u32, first: u64, len: usize, out: &mut [u64]) {
         let out = &mut out[..len.div_ceil(64)];
+        if first.is_multiple_of(64) {
+            self.fill_slots::<u64, 8>(party, value, 64, first / 64, out);
+        } else {
+            self.fill_shifted(party, value, first, out);
+        }
+        if let (Some(last), tail @ 1..) = (out.last_mut(), len % 64) {
+            *last &= (1 << tail) - 1;
+        }
+    }
+
+    /// Bits from inside a word of the stream: each ends one word of `out` and starts the next.
+    fn fill_shifted(&self, party: u8, value: u32, first: u64, out: &mut [u64]) {
         let (block, skip, shift) = (first / 128, (first % 128 / 64) as usize * 8, first % 64);
         let mut written = 0;
-        let bytes = skip + out.len() * 8 + if shift == 0 { 0 } else { 8 };
-        self.stream(party, value, block, skip, bytes, |chunk| {
+        self.stream(party, value, block, skip, skip + out.len() * 8 + 8, |chunk| {
             for word in words_of::<8>(chunk) {
-                // A word of the stream ends the one before and starts the next.
-                if shift != 0 && written > 0 {
+                if written > 0 {
                     out[written - 1] |= word << (64 - shift);
                 }
                 if let Some(slot) = out.get_mut(written) {
@@ -105,9 +114,6 @@ impl Masks {
                 written += 1;
             }
         });
-        if let (Some(last), tail @ 1..) = (out.last_mut(), len % 64) {
-            *last &= (1 << tail) - 1;
-        }
     }
 
     /// Words of one bit: a bit per element, like [`Self::fill_bits`].
@@ -156,30 +162,52 @@ impl Masks {
         block: u64,
         skip: usize,
         end: usize,
-        mut take: impl FnMut(&[u8]),
+        take: impl FnMut(&[u8]),
     ) {
         let cipher = self.ciphers[usize::from(party)].as_ref();
         let cipher = cipher.expect("the plan loader refuses plans that ask for another's masks");
-        let mut blocks = [Block::default(); BATCH];
-        let (mut skip, mut done, mut index) = (skip, 0, block);
-        while done < end {
-            let count = (end - done).div_ceil(16).min(BATCH);
-            for counter in &mut blocks[..count] {
-                let address = u128::from(value) << 64 | u128::from(index);
+        cipher.encrypt_with_backend(Counter { value, block, skip, end, take });
+    }
+}
+
+/// A stretch of a value's stream, made inside the cipher so that it is compiled for the same
+/// instructions and meets as many blocks at once as they can take.
+struct Counter<F> {
+    value: u32,
+    block: u64,
+    skip: usize,
+    end: usize,
+    take: F,
+}
+
+impl<F> BlockSizeUser for Counter<F> {
+    type BlockSize = U16;
+}
+
+impl<F: FnMut(&[u8])> BlockCipherEncClosure for Counter<F> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(mut self, backend: &B) {
+        let mut blocks = ParBlocks::<B>::default();
+        let batch = blocks.len();
+        let mut done = 0;
+        while done < self.end {
+            // The rest is made whole: blocks beyond the end cost less than going one by one.
+            for (counter, i) in blocks.iter_mut().zip(0_u64..) {
+                let address = u128::from(self.value) << 64 | u128::from(self.block + i);
                 *counter = Array(address.to_le_bytes());
-                index += 1;
             }
-            cipher.encrypt_blocks(&mut blocks[..count]);
-            let bytes = Array::slice_as_flattened(&blocks[..count]);
-            take(&bytes[skip..bytes.len().min(end - done)]);
-            skip = 0;
-            done += count * 16;
+            backend.encrypt_par_blocks((&mut blocks).into());
+            let bytes = Array::slice_as_flattened(blocks.as_slice());
+            (self.take)(&bytes[self.skip..bytes.len().min(self.end - done)]);
+            self.skip = 0;
+            self.block += batch as u64;
+            done += bytes.len();
         }
     }
 }
 
 /// The little-endian words of `SLOT` bytes in `bytes`, zero-extended.
-#[inline]
+#[inline(always)]
 fn words_of<const SLOT: usize>(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<SLOT>().0.iter().map(|slot| {
         let mut word = [0; 8];

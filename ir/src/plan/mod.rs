@@ -6,12 +6,17 @@
 mod message;
 mod role;
 mod step;
+mod text;
 mod tile;
+mod verify;
 
 pub use message::{Message, MessageKind, Phase};
 pub use role::{Role, WeightsMode};
 pub use step::{Region, RolePlan, Span, Step, StepOp};
 pub use tile::{BitReg, Operand, OperandKind, TileOp, TileProgram, WordReg};
+#[cfg(test)]
+pub(crate) use verify::testing::small;
+pub use verify::{Place, PlanError, Rule, SpanText, Unmasked};
 
 use crate::nn::ClearOp;
 use crate::shape::Shape;

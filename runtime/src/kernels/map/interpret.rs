@@ -34,9 +34,29 @@ impl<W: RingWord> Tile<'_, W> {
         masks: &Masks,
         operands: &mut [Buffer<'_>],
     ) {
-        let _ = cpu;
+        match cpu {
+            Cpu::Portable => self.run_with::<Portable>(program, values, masks, operands),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx2 => super::x86::run_avx2(self, program, values, masks, operands),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx512 => super::x86::run_avx512(self, program, values, masks, operands),
+            #[cfg(not(target_arch = "x86_64"))]
+            Cpu::Avx2 | Cpu::Avx512 => {
+                self.run_with::<Portable>(program, values, masks, operands);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn run_with<S: Special>(
+        &mut self,
+        program: &TileProgram,
+        values: &[u32],
+        masks: &Masks,
+        operands: &mut [Buffer<'_>],
+    ) {
         for &op in &program.ops {
-            self.step::<Portable>(op, program, values, masks, operands);
+            self.step::<S>(op, program, values, masks, operands);
         }
     }
 

@@ -1,0 +1,196 @@
+//! Which random terms hide what a program writes, by a walk along the straight line.
+//!
+//! A field of a register is *hidden* by a mask `r` where it is `x + r` (or `x ^ r`) and `x` does not
+//! depend on `r`: whatever `x` is, the field is then uniform. The walk keeps for each register the
+//! terms that it depends on at all, and the fields that terms hide.
+
+use super::{Rule, Work};
+use crate::plan::{OperandKind, TileOp, TileProgram, Word};
+use std::collections::BTreeSet;
+
+/// The mask share of a party for a slot of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Term {
+    pub(super) party: u8,
+    pub(super) slot: u16,
+}
+
+/// Bits `low .. low + bits` of a register are hidden by `term`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) term: Term,
+    /// Bits that were drawn, which decide where in the stream they come from.
+    pub(super) drawn: u8,
+    low: u8,
+    bits: u8,
+}
+
+/// What is known about a register.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    depends: BTreeSet<Term>,
+    hidden: Vec<Field>,
+}
+
+impl Known {
+    fn drawn(party: u8, slot: u16, bits: u8) -> Self {
+        let term = Term { party, slot };
+        let field = Field { term, drawn: bits, low: 0, bits };
+        Self { depends: BTreeSet::from([term]), hidden: vec![field] }
+    }
+
+    /// Depends on all of `parts`; nothing hides it.
+    fn mixed(parts: &[&Self]) -> Self {
+        let depends = parts.iter().flat_map(|part| &part.depends).copied().collect();
+        Self { depends, hidden: Vec::new() }
+    }
+
+    /// A sum, difference or exclusive or: what hides one hides the sum unless the other depends on it.
+    fn sum(&self, other: &Self) -> Self {
+        let mut sum = Self::mixed(&[self, other]);
+        for (a, b) in [(self, other), (other, self)] {
+            sum.hidden.extend(a.hidden.iter().filter(|field| !b.depends.contains(&field.term)));
+        }
+        sum
+    }
+
+    fn with_fields(&self, change: impl Fn(Field) -> Option<Field>) -> Self {
+        let hidden = self.hidden.iter().copied().filter_map(change).collect();
+        Self { depends: self.depends.clone(), hidden }
+    }
+
+    fn shifted_left(&self, by: u8, width: u8) -> Self {
+        self.with_fields(|field| Field { low: field.low.saturating_add(by), ..field }.below(width))
+    }
+
+    fn shifted_right(&self, by: u8) -> Self {
+        self.with_fields(|field| {
+            let lost = by.saturating_sub(field.low);
+            let bits = field.bits.checked_sub(lost).filter(|&bits| bits > 0)?;
+            Some(Field { low: field.low.saturating_sub(by), bits, ..field })
+        })
+    }
+}
+
+impl Field {
+    /// The part below bit `end`.
+    fn below(self, end: u8) -> Option<Self> {
+        let room = end.checked_sub(self.low).filter(|&room| room > 0)?;
+        Some(Self { bits: self.bits.min(room), ..self })
+    }
+
+    fn hides_low(self, bits: u8) -> bool {
+        self.low == 0 && self.bits >= bits
+    }
+}
+
+/// Per operand of the program: the terms that hide all bits of what it writes there.
+pub(super) fn hiding(
+    program: &TileProgram,
+    word: Word,
+    work: &mut Work,
+) -> Result<Vec<Vec<Field>>, Rule> {
+    let mut walk = Walk {
+        width: word.bits(),
+        words: vec![Known::default(); program.word_regs.into()],
+        bits: vec![Known::default(); program.bit_regs.into()],
+        hiding: vec![Vec::new(); program.operands.len()],
+    };
+    for op in &program.ops {
+        let size = walk.step(program, *op);
+        work.spend(1 + size as u64)?;
+    }
+    Ok(walk.hiding)
+}
+
+struct Walk {
+    width: u8,
+    words: Vec<Known>,
+    bits: Vec<Known>,
+    hiding: Vec<Vec<Field>>,
+}
+
+impl Walk {
+    /// Follows one instruction; returns the size of what it wrote.
+    fn step(&mut self, program: &TileProgram, op: TileOp) -> usize {
+        let w = |r: crate::plan::WordReg| &self.words[usize::from(r.0)];
+        let b = |r: crate::plan::BitReg| &self.bits[usize::from(r.0)];
+        let (dst, known) = match op {
+            TileOp::Load { dst, .. } | TileOp::Unpack { dst, .. } | TileOp::Const { dst, .. } => {
+                (Dst::Word(dst.0), Known::default())
+            }
+            TileOp::Random { dst, value, party, bits } => {
+                (Dst::Word(dst.0), Known::drawn(party, value, bits))
+            }
+            TileOp::Add { dst, a, b } | TileOp::Sub { dst, a, b } => {
+                (Dst::Word(dst.0), w(a).sum(w(b)))
+            }
+            TileOp::Mul { dst, a, b } => (Dst::Word(dst.0), Known::mixed(&[w(a), w(b)])),
+            TileOp::AddConst { dst, a, .. } | TileOp::Neg { dst, a } => {
+                (Dst::Word(dst.0), w(a).clone())
+            }
+            TileOp::MulConst { dst, a, by } => {
+                // An odd factor permutes the values of a field, a power of two shifts it.
+                let zeros = by.trailing_zeros() as u8;
+                (Dst::Word(dst.0), w(a).shifted_left(zeros, self.width))
+            }
+            TileOp::ShiftLeft { dst, a, by } => {
+                (Dst::Word(dst.0), w(a).shifted_left(by, self.width))
+            }
+            TileOp::ShiftRight { dst, a, by } => (Dst::Word(dst.0), w(a).shifted_right(by)),
+            TileOp::Low { dst, a, bits } => {
+                (Dst::Word(dst.0), w(a).with_fields(|field| field.below(bits)))
+            }
+            TileOp::Select { dst, bit, a } => (Dst::Word(dst.0), Known::mixed(&[b(bit), w(a)])),
+            TileOp::FromBit { dst, bit } => (Dst::Word(dst.0), b(bit).clone()),
+            TileOp::LoadBit { dst, .. } | TileOp::ConstBit { dst, .. } => {
+                (Dst::Bit(dst.0), Known::default())
+            }
+            TileOp::RandomBit { dst, value, party } => {
+                (Dst::Bit(dst.0), Known::drawn(party, value, 1))
+            }
+            TileOp::BitAt { dst, a, index } => {
+                let bit = w(a).shifted_right(index);
+                (Dst::Bit(dst.0), bit.with_fields(|field| field.below(1)))
+            }
+            TileOp::Xor { dst, a, b: other } => (Dst::Bit(dst.0), b(a).sum(b(other))),
+            TileOp::And { dst, a, b: other } => (Dst::Bit(dst.0), Known::mixed(&[b(a), b(other)])),
+            TileOp::Not { dst, a } => (Dst::Bit(dst.0), b(a).clone()),
+            TileOp::AndXor { dst, a, b: other } => {
+                (Dst::Bit(dst.0), b(dst).sum(&Known::mixed(&[b(a), b(other)])))
+            }
+            TileOp::Mux { dst, bit, a, b: other } => {
+                (Dst::Bit(dst.0), Known::mixed(&[b(bit), b(a), b(other)]))
+            }
+            TileOp::Store { src, operand } | TileOp::Pack { src, operand } => {
+                let known = w(src).clone();
+                return self.write(program, operand, &known);
+            }
+            TileOp::StoreBit { src, operand } => {
+                let known = b(src).clone();
+                return self.write(program, operand, &known);
+            }
+        };
+        let size = known.depends.len();
+        match dst {
+            Dst::Word(at) => self.words[usize::from(at)] = known,
+            Dst::Bit(at) => self.bits[usize::from(at)] = known,
+        }
+        size
+    }
+
+    fn write(&mut self, program: &TileProgram, operand: u16, known: &Known) -> usize {
+        let at = usize::from(operand);
+        let bits = match program.operands[at].kind {
+            OperandKind::Packed { bits } => bits,
+            OperandKind::Words | OperandKind::Table { .. } => self.width,
+        };
+        self.hiding[at] = known.hidden.iter().copied().filter(|f| f.hides_low(bits)).collect();
+        known.depends.len()
+    }
+}
+
+enum Dst {
+    Word(u16),
+    Bit(u16),
+}

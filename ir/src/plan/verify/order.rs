@@ -1,0 +1,260 @@
+//! Accesses that conflict are ordered by `after`, and every byte that is read has been written.
+//!
+//! Steps of a phase may run at the same time unless `after` orders them. So two of them that touch the
+//! same byte, one of them writing, need a path of `after` edges. Steps are visited in order; a map
+//! from bytes to the last writer and the readers since then names all conflicts.
+
+use super::error::SpanText;
+use super::step::{Access, accesses};
+use super::{PlanError, Rule, Work, at_step};
+use crate::plan::{Phase, Plan, Region, Role, Span, Step, StepOp};
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Who wrote what a send step sends.
+pub(super) struct Payload {
+    pub(super) role: Role,
+    pub(super) phase: Phase,
+    pub(super) step: usize,
+    pub(super) message: u32,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A part of a payload that one step wrote.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) phase: Phase,
+    pub(super) step: u32,
+    pub(super) span: Span,
+}
+
+pub(super) fn check(plan: &Plan, work: &mut Work) -> Result<Vec<Payload>, PlanError> {
+    let mut payloads = Vec::new();
+    for role in &plan.roles {
+        let mut memory = [Memory::default(), Memory::default()];
+        for phase in Phase::ALL {
+            let steps = role.steps(phase);
+            let mut ancestors = Ancestors::new(steps);
+            for (at, step) in steps.iter().enumerate() {
+                let fail = at_step(role.role, phase, at);
+                ancestors.start(at).map_err(&fail)?;
+                let list = accesses(plan, &step.op, work).map_err(&fail)?;
+                check_phase(&list, phase).and_then(|()| check_overlap(&list)).map_err(&fail)?;
+                let mut visit = Visit { phase, ancestors: &mut ancestors, work: &mut *work };
+                visit.all(&mut memory, &list).map_err(&fail)?;
+                if let StepOp::Send { message, src } = step.op {
+                    let pieces = memory[src.region as usize].pieces(src);
+                    let role = role.role;
+                    payloads.push(Payload { role, phase, step: at, message, pieces });
+                }
+            }
+        }
+    }
+    Ok(payloads)
+}
+
+/// Setup uses the deploy arena, and it alone writes there.
+fn check_phase(list: &[Access], phase: Phase) -> Result<(), Rule> {
+    let allowed = |access: &Access| match (access.span.region, phase) {
+        (Region::Deploy, Phase::Setup) => true,
+        (Region::Deploy, Phase::Offline | Phase::Online) => !access.write,
+        (Region::Run, phase) => phase != Phase::Setup,
+    };
+    match list.iter().find(|access| !allowed(access)) {
+        Some(access) => Err(Rule::Region { span: SpanText(access.span) }),
+        None => Ok(()),
+    }
+}
+
+/// What a step writes, it touches only once.
+fn check_overlap(list: &[Access]) -> Result<(), Rule> {
+    let key = |access: &Access| (access.span.region, access.span.at, access.span.len);
+    let mut sorted = list.to_vec();
+    sorted.sort_unstable_by_key(key);
+    // The furthest end so far, of all accesses and of writes.
+    let mut ends: Option<(Region, u64, u64)> = None;
+    for Access { span, write } in sorted {
+        let (used, written) = match ends {
+            Some((region, used, written)) if region == span.region => (used, written),
+            _ => (0, 0),
+        };
+        if span.at < written || write && span.at < used {
+            return Err(Rule::Overlap { span: SpanText(span) });
+        }
+        let end = span.at + span.len;
+        ends = Some((span.region, used.max(end), if write { end } else { written }));
+    }
+    Ok(())
+}
+
+/// The last writer of bytes, and who has read them since in the same phase.
+#[derive(Clone)]
+struct Segment {
+    end: u64,
+    writer: (Phase, u32),
+    readers: Vec<(Phase, u32)>,
+}
+
+/// Segments of an arena by first byte. Bytes that were never written are in none.
+#[derive(Default)]
+struct Memory(BTreeMap<u64, Segment>);
+
+impl Memory {
+    /// Makes `at` a boundary between segments.
+    fn split(&mut self, at: u64, work: &mut Work) -> Result<(), Rule> {
+        let Some((_, segment)) = self.0.range_mut(..at).next_back() else { return Ok(()) };
+        if segment.end > at {
+            work.spend(segment.readers.len() as u64)?;
+            let upper = segment.clone();
+            segment.end = at;
+            self.0.insert(at, upper);
+        }
+        Ok(())
+    }
+
+    fn pieces(&self, span: Span) -> Vec<Piece> {
+        let end = span.at + span.len;
+        let before = self.0.range(..=span.at).next_back().map_or(span.at, |(&start, _)| start);
+        let inside = self.0.range(before..end).filter(|(_, segment)| segment.end > span.at);
+        let piece = |(&start, segment): (&u64, &Segment)| {
+            let at = start.max(span.at);
+            let (phase, step) = segment.writer;
+            Piece { phase, step, span: Span { at, len: segment.end.min(end) - at, ..span } }
+        };
+        inside.map(piece).collect()
+    }
+}
+
+/// One step's accesses.
+struct Visit<'a, 'b> {
+    phase: Phase,
+    ancestors: &'a mut Ancestors<'b>,
+    work: &'a mut Work,
+}
+
+impl Visit<'_, '_> {
+    fn all(&mut self, memory: &mut [Memory; 2], list: &[Access]) -> Result<(), Rule> {
+        for access in list {
+            let arena = &mut memory[access.span.region as usize];
+            if access.write {
+                self.write(arena, access.span)
+            } else {
+                self.read(arena, access.span)
+            }?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, memory: &mut Memory, span: Span) -> Result<(), Rule> {
+        let end = span.at + span.len;
+        let me = (self.phase, self.ancestors.step);
+        // What nobody can overwrite any more needs no list of readers.
+        let last = span.region == Region::Deploy && self.phase != Phase::Setup;
+        if !last {
+            memory.split(span.at, self.work)?;
+            memory.split(end, self.work)?;
+        }
+        let before = memory.0.range(..=span.at).next_back().map_or(span.at, |(&start, _)| start);
+        let mut covered = span.at;
+        for (&start, segment) in memory.0.range_mut(before..end) {
+            self.work.spend(1)?;
+            if segment.end <= covered {
+                continue;
+            }
+            if start > covered {
+                break;
+            }
+            self.ordered(segment.writer, span)?;
+            if !last && segment.readers.last() != Some(&me) {
+                segment.readers.push(me);
+            }
+            covered = segment.end;
+        }
+        if covered < end {
+            return Err(Rule::Unwritten { span: SpanText(span), at: covered - span.at });
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, memory: &mut Memory, span: Span) -> Result<(), Rule> {
+        let end = span.at + span.len;
+        memory.split(span.at, self.work)?;
+        memory.split(end, self.work)?;
+        let starts: Vec<u64> = memory.0.range(span.at..end).map(|(&start, _)| start).collect();
+        for start in starts {
+            if let Some(old) = memory.0.remove(&start) {
+                self.work.spend(1 + old.readers.len() as u64)?;
+                self.ordered(old.writer, span)?;
+                for reader in old.readers {
+                    self.ordered(reader, span)?;
+                }
+            }
+        }
+        let writer = (self.phase, self.ancestors.step);
+        memory.0.insert(span.at, Segment { end, writer, readers: Vec::new() });
+        Ok(())
+    }
+
+    /// Steps of earlier phases are done; one of this phase must be an ancestor, or this step itself.
+    fn ordered(&mut self, (phase, other): (Phase, u32), span: Span) -> Result<(), Rule> {
+        let done = phase != self.phase
+            || other == self.ancestors.step
+            || self.ancestors.contain(other, self.work)?;
+        if done { Ok(()) } else { Err(Rule::Unordered { span: SpanText(span), other }) }
+    }
+}
+
+/// The steps that must be done before one step, found as far back as anyone asks.
+struct Ancestors<'a> {
+    steps: &'a [Step],
+    step: u32,
+    /// `seen[s] == step + 1` if `s` is an ancestor.
+    seen: Vec<u32>,
+    /// Ancestors whose own `after` has not been looked at, latest first.
+    open: BinaryHeap<u32>,
+}
+
+impl<'a> Ancestors<'a> {
+    fn new(steps: &'a [Step]) -> Self {
+        Self { steps, step: 0, seen: vec![0; steps.len()], open: BinaryHeap::new() }
+    }
+
+    fn start(&mut self, step: usize) -> Result<(), Rule> {
+        self.step = step as u32;
+        self.open.clear();
+        let after = &self.steps[step].after;
+        if let Some(&after) = after.iter().find(|&&s| s as usize >= step) {
+            return Err(Rule::After { after });
+        }
+        self.add(step);
+        Ok(())
+    }
+
+    fn add(&mut self, of: usize) {
+        for &s in &self.steps[of].after {
+            if std::mem::replace(&mut self.seen[s as usize], self.step + 1) != self.step + 1 {
+                self.open.push(s);
+            }
+        }
+    }
+
+    /// Ancestors have lower numbers than their descendants, so the search stops at `other`.
+    fn contain(&mut self, other: u32, work: &mut Work) -> Result<bool, Rule> {
+        let wanted = self.step + 1;
+        while self.seen[other as usize] != wanted {
+            let Some(latest) = self.open.pop_if_above(other) else { return Ok(false) };
+            work.spend(1 + self.steps[latest as usize].after.len() as u64)?;
+            self.add(latest as usize);
+        }
+        Ok(true)
+    }
+}
+
+trait PopIfAbove {
+    fn pop_if_above(&mut self, bound: u32) -> Option<u32>;
+}
+
+impl PopIfAbove for BinaryHeap<u32> {
+    fn pop_if_above(&mut self, bound: u32) -> Option<u32> {
+        if *self.peek()? > bound { self.pop() } else { None }
+    }
+}

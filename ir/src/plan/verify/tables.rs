@@ -1,0 +1,224 @@
+//! Ports, parameters and messages agree: who sends what to whom, when, and how many bytes.
+
+use super::{Check, MAX_SIZE, Place, PlanError, Rule, index, packed_bytes, product};
+use crate::plan::{
+    InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Plan, Role, RolePlan,
+    WeightsMode,
+};
+use crate::shape::Shape;
+
+pub(super) fn check(plan: &Plan) -> Check {
+    let at = |place| move |rule| PlanError { place, rule };
+    check_roles(plan).map_err(at(Place::Plan))?;
+    for role in &plan.roles {
+        check_role(plan, role).map_err(at(Place::Role(role.role)))?;
+    }
+    for (i, message) in plan.messages.iter().enumerate() {
+        check_message(plan, message).map_err(at(Place::Message(i)))?;
+    }
+    let mut names = Names { plan, named: vec![false; plan.messages.len()] };
+    for (i, port) in plan.inputs.iter().enumerate() {
+        names.input(port).map_err(at(Place::Input(i)))?;
+    }
+    for (i, port) in plan.outputs.iter().enumerate() {
+        names.output(port).map_err(at(Place::Output(i)))?;
+    }
+    for (i, param) in plan.params.iter().enumerate() {
+        names.param(param).map_err(at(Place::Param(i)))?;
+    }
+    names.all_named()
+}
+
+fn check_roles(plan: &Plan) -> Result<(), Rule> {
+    if plan.parties < 2 {
+        return Err(Rule::Parties);
+    }
+    let expected = plan.compute_parties().chain([Role::Dealer]);
+    if plan.roles.iter().map(|r| r.role).eq(expected) { Ok(()) } else { Err(Rule::Roles) }
+}
+
+fn check_role(plan: &Plan, role: &RolePlan) -> Result<(), Rule> {
+    if role.deploy_bytes.max(role.run_bytes) > MAX_SIZE {
+        return Err(Rule::TooLarge);
+    }
+    for step in Phase::ALL.into_iter().flat_map(|phase| role.steps(phase)) {
+        index("layer", step.layer, plan.layers.len())?;
+        let (start, end) = step.predicted_us;
+        if !(start.is_finite() && end.is_finite()) {
+            return Err(Rule::NotANumber);
+        }
+    }
+    Ok(())
+}
+
+fn check_message(plan: &Plan, message: &Message) -> Result<(), Rule> {
+    let &Message { from, to, phase, kind, bytes, round: _, layer } = message;
+    index("layer", layer, plan.layers.len())?;
+    if bytes > MAX_SIZE {
+        return Err(Rule::TooLarge);
+    }
+    let party = |role: Role| matches!(role, Role::Party(b) if b < plan.parties);
+    let allowed = match kind {
+        MessageKind::Open => party(from) && party(to) && from != to,
+        MessageKind::Correction => {
+            from == Role::Dealer && to == Role::Party(plan.parties - 1) && phase != Phase::Online
+        }
+        MessageKind::Mask => {
+            from == Role::Dealer
+                && matches!(
+                    (to, phase),
+                    (Role::Client, Phase::Offline) | (Role::Owner, Phase::Setup)
+                )
+        }
+        MessageKind::Input => from == Role::Client && party(to) && phase == Phase::Online,
+        MessageKind::Weight => {
+            let owner = match plan.weights {
+                WeightsMode::Party0 => from == Role::Party(0),
+                WeightsMode::Owner => from == Role::Owner,
+                WeightsMode::Public => false,
+            };
+            owner && party(to) && to != from && phase == Phase::Setup
+        }
+        MessageKind::Reveal => party(from) && to == Role::Client && phase != Phase::Setup,
+    };
+    if allowed { Ok(()) } else { Err(Rule::Route { kind, from, to, phase }) }
+}
+
+/// Messages that ports and parameters have named so far.
+struct Names<'a> {
+    plan: &'a Plan,
+    named: Vec<bool>,
+}
+
+/// What a port or parameter says about a message that it names.
+struct Expected {
+    kind: MessageKind,
+    from: Role,
+    to: Role,
+    bytes: u64,
+}
+
+impl Names<'_> {
+    fn input(&mut self, port: &InputPort) -> Result<(), Rule> {
+        let bytes = self.port_bytes(port.ring, &port.shape)?;
+        // Also false for NaN.
+        if !(port.lo.is_finite() && port.hi.is_finite() && port.lo <= port.hi) {
+            return Err(Rule::NotANumber);
+        }
+        let (dealer, client) = (Role::Dealer, Role::Client);
+        self.name(
+            port.mask,
+            &Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
+        )?;
+        self.one_per_party(&port.masked)?;
+        for (&message, to) in port.masked.iter().zip(self.plan.compute_parties()) {
+            self.name(message, &Expected { kind: MessageKind::Input, from: client, to, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
+        let bytes = self.port_bytes(port.ring, &port.shape)?;
+        let reveal = |from| Expected { kind: MessageKind::Reveal, from, to: Role::Client, bytes };
+        self.name(port.masked, &reveal(Role::Party(0)))?;
+        if self.plan.messages[port.masked as usize].phase != Phase::Online {
+            return Err(Rule::Route {
+                kind: MessageKind::Reveal,
+                from: Role::Party(0),
+                to: Role::Client,
+                phase: Phase::Offline,
+            });
+        }
+        self.one_per_party(&port.shares)?;
+        for (&message, from) in port.shares.iter().zip(self.plan.compute_parties()) {
+            self.name(message, &reveal(from))?;
+        }
+        Ok(())
+    }
+
+    fn param(&mut self, param: &ParamInfo) -> Result<(), Rule> {
+        let word = self.plan.word;
+        let bytes = product([param.elements, word.bytes()]).ok_or(Rule::TooLarge)?;
+        if let Some(public) = &param.public {
+            let (found, expected) = (public.len() as u64, param.elements);
+            if found != expected {
+                return Err(Rule::Length { what: "public elements", found, expected });
+            }
+        }
+        let from = match self.plan.weights {
+            WeightsMode::Owner => Role::Owner,
+            WeightsMode::Party0 | WeightsMode::Public => Role::Party(0),
+        };
+        if let Some(mask) = param.mask {
+            let (kind, dealer) = (MessageKind::Mask, Role::Dealer);
+            self.name(mask, &Expected { kind, from: dealer, to: Role::Owner, bytes })?;
+        }
+        // A parameter that only its owner uses is not sent at all.
+        let receivers: Vec<Role> = self.plan.compute_parties().filter(|&to| to != from).collect();
+        let expected = receivers.len();
+        if ![0, expected].contains(&param.masked.len()) {
+            return Err(count("messages", param.masked.len(), expected));
+        }
+        for (&message, to) in param.masked.iter().zip(receivers) {
+            self.name(message, &Expected { kind: MessageKind::Weight, from, to, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn port_bytes(&self, ring: u8, shape: &Shape) -> Result<u64, Rule> {
+        if !(1..=self.plan.word.bits()).contains(&ring) {
+            return Err(Rule::Ring { ring });
+        }
+        let elements = product(shape.iter().map(|&extent| extent as u64));
+        Ok(packed_bytes(elements.ok_or(Rule::TooLarge)?, ring))
+    }
+
+    fn one_per_party(&self, messages: &[u32]) -> Result<(), Rule> {
+        let expected = usize::from(self.plan.parties);
+        if messages.len() == expected {
+            Ok(())
+        } else {
+            Err(count("messages", messages.len(), expected))
+        }
+    }
+
+    fn name(&mut self, id: u32, expected: &Expected) -> Result<(), Rule> {
+        let at = index("message", id, self.named.len())?;
+        let message = &self.plan.messages[at];
+        let &Expected { kind, from, to, bytes } = expected;
+        if (message.kind, message.from, message.to) != (kind, from, to) {
+            return Err(Rule::NotThisMessage { message: id, kind, from, to });
+        }
+        // Rings of weights may be smaller than the word, and only their owner needs to know.
+        let fits = match (kind, from) {
+            (MessageKind::Weight, Role::Party(_)) => message.bytes <= bytes,
+            _ => message.bytes == bytes,
+        };
+        if !fits {
+            let what = "bytes in its message";
+            return Err(Rule::Length { what, found: message.bytes, expected: bytes });
+        }
+        if std::mem::replace(&mut self.named[at], true) {
+            return Err(Rule::NamedTwice { message: id });
+        }
+        Ok(())
+    }
+
+    /// Roles without a plan know their messages from ports and parameters only.
+    fn all_named(&self) -> Check {
+        let planless = |role| matches!(role, Role::Client | Role::Owner);
+        for (at, message) in self.plan.messages.iter().enumerate() {
+            let must = planless(message.from)
+                || planless(message.to)
+                || message.kind == MessageKind::Weight;
+            if must && !self.named[at] {
+                return Err(PlanError { place: Place::Message(at), rule: Rule::NotNamed });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(what: &'static str, found: usize, expected: usize) -> Rule {
+    Rule::Length { what, found: found as u64, expected: expected as u64 }
+}
