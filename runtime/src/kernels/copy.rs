@@ -158,10 +158,13 @@ mod tests {
         }
     }
 
+    /// Shape, destination strides, source strides, first source word.
+    type Case<'a> = (&'a [usize], &'a [i64], &'a [i64], usize);
+
     #[test]
     fn strided_copies_match_a_walk_over_all_indices() {
         let src: Vec<u64> = (0..4000).map(|i| i * 31 + 7).collect();
-        let cases: [(&[usize], &[i64], &[i64], usize); 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[], &[], &[], 3),
             (&[5], &[1], &[1], 2),
             (&[5], &[1], &[0], 2),

@@ -122,9 +122,9 @@ fn taps_loop<W: RingWord>(sums: &mut [W], planes: &[W], w: &[W], plane: Plane<'_
             }
             tap += 3;
         }
-        for tap in tap..w.len() {
+        for (tap, &w) in w.iter().enumerate().skip(tap) {
             for (sum, &x) in sums.iter_mut().zip(pixels(tap)) {
-                *sum = sum.add(w[tap].mul(x));
+                *sum = sum.add(w.mul(x));
             }
         }
     }
