@@ -2,15 +2,15 @@
 
 use crate::calibrate::{CalibrateError, CalibrationReport, calibrate};
 use crate::import::{ImportError, ImportOptions, import};
-use crate::lower::{FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower};
+use crate::lower::{
+    FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower,
+};
+use crate::passes;
 use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, ScheduleOptions, schedule};
-use crate::passes;
 use mpcc_ir::codec;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{
-    InputPort, OutputPort, ParamInfo, Plan, WeightsMode, Word,
-};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, WeightsMode, Word};
 use mpcc_ir::weights::Weights;
 
 /// What the user chooses.
@@ -74,8 +74,6 @@ pub enum CompileError {
     Format(#[from] FormatError),
     #[error("a plan has 2 to 16 compute parties, not {parties}; choose another `--parties`")]
     Parties { parties: u8 },
-
-
 }
 
 /// Compiles the ONNX model in `bytes`; `progress` is told what begins.

@@ -143,7 +143,7 @@ impl Memory {
         for (i, access) in accesses.iter().enumerate() {
             let Span { region, at, len } = access.span;
             let end = at.checked_add(len).ok_or(ArenaError::Outside)?;
-            if at % ALIGN as u64 != 0 || end > self.arena(region).len as u64 {
+            if end > self.arena(region).len as u64 {
                 return Err(ArenaError::Outside);
             }
             if accesses[..i].iter().any(|a| a.conflicts(access)) {

@@ -59,6 +59,33 @@ pub(super) struct Sink {
 pub(super) struct Projected {
     pub(super) values: Vec<Value>,
     pub(super) sinks: Vec<Sink>,
+    /// Values that a sink needs.
+    pub(super) live: Vec<bool>,
+}
+
+impl Projected {
+    /// The payloads that the role needs from others, and from whom.
+    pub(super) fn received(&self) -> impl Iterator<Item = (Payload, Role)> {
+        let live = self.values.iter().zip(&self.live).filter(|(_, live)| **live);
+        live.filter_map(|(value, _)| match value.work {
+            Work::Received { payload, from, .. } => Some((payload, from)),
+            _ => None,
+        })
+    }
+
+    fn find_live(&mut self) {
+        self.live = vec![false; self.values.len()];
+        for sink in &self.sinks {
+            self.live[sink.value] = true;
+        }
+        for v in (0..self.values.len()).rev() {
+            if self.live[v] {
+                for arg in &self.values[v].args {
+                    self.live[*arg] = true;
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn project(
@@ -80,6 +107,7 @@ pub(super) fn project(
         projector.of[id.index()] = projector.value(id);
     }
     projector.sinks();
+    projector.out.find_live();
     projector.out
 }
 

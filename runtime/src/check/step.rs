@@ -1,7 +1,7 @@
 //! The rules of one step: spans inside their arenas, lengths that kernels want.
 
 use super::elements;
-use crate::arena::{ALIGN, Access};
+use crate::arena::Access;
 use mpcc_ir::Window;
 use mpcc_ir::plan::{OperandKind, Phase, Plan, Region, RolePlan, Span, StepOp, TileOp};
 

@@ -87,11 +87,11 @@ impl Field {
 /// Per operand of the program: the terms that hide all bits of what it writes there.
 pub(super) fn hiding(
     program: &TileProgram,
-    word: Word,
+    ring: Word,
     work: &mut Work,
 ) -> Result<Vec<Vec<Field>>, Rule> {
     let mut walk = Walk {
-        width: word.bits(),
+        width: ring.bits(),
         words: vec![Known::default(); program.word_regs.into()],
         bits: vec![Known::default(); program.bit_regs.into()],
         hiding: vec![Vec::new(); program.operands.len()],
@@ -193,4 +193,80 @@ impl Walk {
 enum Dst {
     Word(u16),
     Bit(u16),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{Attr, Lexer};
+
+    /// Which masks hide the first operand of a program with `bits`-bit output and these instructions.
+    fn hidden(bits: u8, code: &str) -> Vec<(u8, u16)> {
+        let text = format!(
+            "values 4 word_regs 4 bit_regs 4 {{ write packed bits {bits} read words {code} }}"
+        );
+        let program = TileProgram::parse(&mut Lexer::new(&text)).unwrap();
+        let found = hiding(&program, Word::W32, &mut Work::default()).unwrap();
+        found[0].iter().map(|field| (field.term.party, field.term.slot)).collect()
+    }
+
+    const X: &str = "load dst w0 operand 1 random dst w1 value 3 party 0 bits 25";
+
+    /// `w0` is any value, `w1` a mask of 25 bits; what `code` leaves in `w2` is packed to 25 bits.
+    fn word(code: &str) -> usize {
+        hidden(25, &format!("{X} {code} pack src w2 operand 0")).len()
+    }
+
+    /// `b0` is any bit, `b1` a random one; what `code` leaves in `b2` is packed.
+    fn bit(code: &str) -> usize {
+        let start =
+            "load dst w0 operand 1 bit_at dst b0 a w0 index 0 random_bit dst b1 value 2 party 1";
+        hidden(1, &format!("{start} {code} store_bit src b2 operand 0")).len()
+    }
+
+    #[test]
+    fn a_sum_with_a_fresh_mask_is_hidden() {
+        assert_eq!(
+            hidden(25, &format!("{X} add dst w2 a w0 b w1 pack src w2 operand 0")),
+            [(0, 3)]
+        );
+        assert_eq!(word("sub dst w2 a w0 b w1"), 1);
+        assert_eq!(word("add dst w2 a w1 b w0 neg dst w2 a w2 add_const dst w2 a w2 by 5"), 1);
+        assert_eq!(word("add dst w2 a w1 b w0 low dst w2 a w2 bits 25"), 1);
+        assert_eq!(word("mul_const dst w2 a w1 by 3 add dst w2 a w2 b w0"), 1);
+    }
+
+    #[test]
+    fn a_mask_that_the_rest_depends_on_hides_nothing() {
+        assert_eq!(word("add dst w2 a w0 b w1 sub dst w2 a w2 b w1"), 0);
+        assert_eq!(word("add dst w2 a w1 b w1"), 0);
+        assert_eq!(word("mul dst w2 a w0 b w1"), 0);
+        assert_eq!(word("mul dst w2 a w0 b w1 add dst w2 a w2 b w1"), 0);
+        assert_eq!(word("mul_const dst w2 a w1 by 2 add dst w2 a w2 b w0"), 0);
+        assert_eq!(word("mul_const dst w2 a w1 by 0 add dst w2 a w2 b w0"), 0);
+        let again = "random dst w3 value 3 party 0 bits 32";
+        assert_eq!(word(&format!("add dst w2 a w0 b w1 {again} sub dst w2 a w2 b w3")), 0);
+    }
+
+    #[test]
+    fn shifts_move_the_hidden_bits() {
+        assert_eq!(word("shl dst w2 a w1 by 7 add dst w2 a w2 b w0 shr dst w2 a w2 by 7"), 1);
+        assert_eq!(word("shl dst w2 a w1 by 7 add dst w2 a w2 b w0"), 0);
+        assert_eq!(word("shl dst w2 a w1 by 8 add dst w2 a w2 b w0 shr dst w2 a w2 by 8"), 0);
+        assert_eq!(word("add dst w2 a w1 b w0 shr dst w2 a w2 by 1"), 0);
+        assert_eq!(word("add dst w2 a w1 b w0 low dst w2 a w2 bits 24"), 0);
+    }
+
+    #[test]
+    fn bits_are_hidden_by_exclusive_or() {
+        assert_eq!(bit("xor dst b2 a b0 b b1"), 1);
+        assert_eq!(bit("xor dst b2 a b0 b b1 and_xor dst b2 a b0 b b0"), 1);
+        assert_eq!(bit("xor dst b2 a b0 b b1 and_xor dst b2 a b0 b b1"), 0);
+        assert_eq!(bit("xor dst b2 a b0 b b1 xor dst b2 a b2 b b1"), 0);
+        assert_eq!(bit("and dst b2 a b0 b b1"), 0);
+        assert_eq!(bit("mux dst b2 bit b0 a b1 b b1"), 0);
+        assert_eq!(bit("not dst b2 a b1"), 1);
+        assert_eq!(bit("random dst w1 value 3 party 0 bits 8 bit_at dst b2 a w1 index 7"), 1);
+        assert_eq!(bit("random dst w1 value 3 party 0 bits 8 bit_at dst b2 a w1 index 8"), 0);
+    }
 }

@@ -258,3 +258,48 @@ impl PopIfAbove for BinaryHeap<u32> {
         if *self.peek()? > bound { self.pop() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Plan;
+    use crate::plan::verify::testing::{SMALL, broken};
+    use insta::assert_snapshot;
+
+    #[test]
+    fn after_points_back() {
+        assert_snapshot!(broken(&[("send message 5 src run@64+13 after [1]", "send message 5 src run@64+13 after [2]")]), @"P0, online step 2: is listed after step 2, which is not an earlier step");
+    }
+
+    #[test]
+    fn conflicts_are_ordered() {
+        assert_snapshot!(broken(&[("send message 5 src run@64+13 after [1]", "send message 5 src run@64+13")]), @"P0, online step 2: uses run@64+13, as step 1 does, and `after` does not order the two");
+        assert_snapshot!(broken(&[("7: send message 8 src run@256+13 after [6]", "7: send message 8 src run@256+13 after [6]\n      8: fill dst run@256+4 value 0 after [6]")]), @"P0, online step 8: uses run@256+4, as step 7 does, and `after` does not order the two");
+        assert_snapshot!(broken(&[("7: send message 8 src run@256+13 after [6]", "7: send message 8 src run@256+13 after [6]\n      8: fill dst run@192+4 value 0")]), @"P0, online step 8: uses run@192+4, as step 4 does, and `after` does not order the two");
+    }
+
+    #[test]
+    fn an_indirect_order_is_enough() {
+        let text = SMALL.replace(
+            "run@256+13 after [6]\n",
+            "run@256+13 after [6]\n      8: fill dst run@0+16 value 0 after [5]\n",
+        );
+        assert_eq!(Plan::parse(&text).unwrap().verify(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_read_was_written() {
+        assert_snapshot!(broken(&[("send message 7 src run@192+13 after [4]", "send message 7 src run@193+13 after [4]")]), @"P0, online step 5: reads byte 12 of run@193+13, which nothing has written");
+        assert_snapshot!(broken(&[("      0: receive message 4 dst run@0+16\n", "      0: receive message 4 dst run@240+16\n")]), @"P1, online step 1: reads byte 0 of run@0+16, which nothing has written");
+    }
+
+    #[test]
+    fn only_setup_writes_the_deployment() {
+        assert_snapshot!(broken(&[("3: receive message 6 dst run@128+13", "3: receive message 6 dst deploy@0+13")]), @"P0, online step 3: deploy@0+13 is not usable in this phase: setup uses deploy, and only setup writes it");
+        assert_snapshot!(broken(&[("0: map program 1 first 0 count 4 values [1] spans [deploy@0+16]", "0: map program 1 first 0 count 4 values [1] spans [run@0+16]")]), @"dealer, setup step 0: run@0+16 is not usable in this phase: setup uses deploy, and only setup writes it");
+    }
+
+    #[test]
+    fn a_step_does_not_write_what_it_reads() {
+        assert_snapshot!(broken(&[("spans [run@64+13, run@128+13, run@192+13]", "spans [run@64+13, run@128+13, run@130+13]")]), @"P0, online step 4: writes run@130+13, which the same step also uses");
+    }
+}

@@ -162,3 +162,35 @@ impl Used {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::verify::testing::broken;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn an_opening_is_masked() {
+        assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n", "")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
+        assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n", "    random dst w1 value 1 party 1 bits 24\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
+        assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n", "    random dst w1 value 1 party 1 bits 25\n    mul dst w0 a w0 b w1\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
+        assert_snapshot!(broken(&[("    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n", "    random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n    sub dst w0 a w0 b w1\n")]), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds no mask of P1 that it uses nowhere else");
+        assert_snapshot!(broken(&[("      2: send message 6 src run@128+13 after [1]\n", "      2: send message 6 src run@0+13\n")]), @"P1, online step 2: message 6 leaves without a mask: step 0 of the offline phase, which wrote it, is not a map");
+    }
+
+    #[test]
+    fn a_mask_hides_one_payload() {
+        assert_snapshot!(broken(&[("values [2, 4] spans [deploy@0+16", "values [2, 2] spans [deploy@0+16")]), @"P1, online step 2: value 2 stands for more than one slot of the program");
+        assert_snapshot!(broken(&[("values [2, 4] spans [deploy@0+16", "values [5, 2] spans [deploy@0+16")]), @"P1, online step 2: value 2 of P1 hides more than one payload");
+        assert_snapshot!(broken(&[("map program 3 first 0 count 4 values [3]", "map program 3 first 0 count 4 values [2]")]), @"dealer, offline step 3: value 2 of P0 hides more than one payload");
+    }
+
+    #[test]
+    fn a_correction_hides_from_all_others() {
+        assert_snapshot!(broken(&[("    random dst w1 value 0 party 0 bits 32\n    sub dst w0 a w0 b w1\n    pack src w0 operand 2", "    random dst w1 value 0 party 1 bits 32\n    sub dst w0 a w0 b w1\n    pack src w0 operand 2")]), @"dealer, offline step 3: message 4 leaves without a mask: step 2 of the offline phase adds no mask of P0 that it uses nowhere else");
+    }
+
+    #[test]
+    fn the_mask_of_an_input_has_all_shares() {
+        assert_snapshot!(broken(&[("    random dst w0 value 0 party 0 bits 32\n    random dst w1 value 0 party 1 bits 32\n", "    const dst w0 value 0\n    random dst w1 value 0 party 1 bits 32\n")]), @"dealer, offline step 1: message 0 leaves without a mask: step 0 of the offline phase adds no mask of P0 that it uses nowhere else");
+    }
+}
