@@ -27,7 +27,9 @@ impl Builder {
 
     /// Says which masked node the nodes from here on implement.
     pub fn set_origin(&self, origin: Id) {
-        self.state.borrow_mut().origin = origin.0;
+        let mut state = self.state.borrow_mut();
+        state.origin = origin.0;
+        state.made.clear();
     }
 
     /// The program, without nodes that neither `outputs` nor a reveal needs.

@@ -2,10 +2,11 @@
 
 use super::ExpandOptions;
 use super::builder::{Builder, to_shares};
-use super::handle::{Bilinear, Masked, Share};
+use super::handle::{AtP0, Bilinear, Masked, Val, know};
 use super::local::{Local, Value, pad};
+use super::product::{self, Bias};
 use super::weights::Weight;
-use super::{lift, product, relu, rescale};
+use super::{lift, relu, rescale};
 use mpcc_ir::masked::{Kind, MaskedProgram, Op, Ty};
 use mpcc_ir::views::{self, ViewsProgram};
 use mpcc_ir::{Id, Shape};
@@ -107,20 +108,29 @@ impl Expansion<'_> {
         let bias = args.get(2).map(|id| self.bias(*id, &ty.shape));
         Value::Shares(match &self.values[args[1].index()] {
             Value::Weight(w) => product::by_weight(&self.b, &op, x, w, bias.as_ref()),
-            Value::Masked(y) => {
-                let z = product::of_masked(&self.b, &op, x, y);
-                bias.map_or(z.clone(), |bias| z + bias)
-            }
+            Value::Masked(y) => product::of_masked(&self.b, &op, x, y, bias.as_ref()),
             Value::Shares(_) => panic!("a product by shares: the masked program was not verified"),
         })
     }
 
     /// A bias `[o]` in the shape `[n, o, h, w]` of the convolution's result.
-    fn bias(&self, id: Id, shape: &Shape) -> Share {
-        let bias = self.values[id.index()].to_shares();
+    fn bias(&self, id: Id, shape: &Shape) -> Bias {
         let channels = Shape::of(&[1, shape[1], 1, 1]);
-        bias.layout(views::Op::Reshape, &channels).layout(views::Op::Expand, shape)
+        match &self.values[id.index()] {
+            Value::Weight(Weight::Public(w)) => Bias::AtP0(spread(&w.at_p0(), &channels, shape)),
+            Value::Weight(Weight::Party0 { plain, .. }) => {
+                Bias::AtP0(spread(plain, &channels, shape))
+            }
+            value @ (Value::Weight(Weight::Owner { .. }) | Value::Masked(_) | Value::Shares(_)) => {
+                Bias::Shared(spread(&value.to_shares(), &channels, shape))
+            }
+        }
     }
+}
+
+/// The same elements in the shape `unit`, repeated to `shape`.
+fn spread<K: know::Knows>(x: &Val<K>, unit: &Shape, shape: &Shape) -> Val<K> {
+    x.layout(views::Op::Reshape, unit).layout(views::Op::Expand, shape)
 }
 
 /// The local operation of a node with result type `ty`.

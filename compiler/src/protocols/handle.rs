@@ -24,9 +24,11 @@
 //! fn sum(d: &Delta, s: &Share) { let _ = d + s; }
 //! ```
 
+use mpcc_ir::text::OpText as _;
 use mpcc_ir::views::{Elem, Op, Ty, ViewsProgram};
 use mpcc_ir::{Id, Shape};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -127,6 +129,8 @@ pub(super) struct State {
     pub(super) program: ViewsProgram,
     pub(super) origin: u32,
     pub(super) next_value: u32,
+    /// Nodes of the current origin by what they compute: equal nodes are made once.
+    pub(super) made: BTreeMap<(String, Vec<Id>, Ty), Id>,
 }
 
 impl<K, E> Clone for Val<K, E> {
@@ -174,7 +178,7 @@ impl<K, E> Val<K, E> {
     }
 }
 
-/// Appends a node of the current origin.
+/// Appends a node of the current origin, or finds the one that computes the same.
 pub(super) fn push<K: know::Knows, E>(
     state: &Rc<RefCell<State>>,
     op: Op,
@@ -182,9 +186,20 @@ pub(super) fn push<K: know::Knows, E>(
     elem: Elem,
     shape: Shape,
 ) -> Val<K, E> {
+    let ty = Ty { view: K::VIEW, elem, shape };
+    let mut text = op.mnemonic().to_owned();
+    op.print_fields(&mut text);
     let mut inner = state.borrow_mut();
-    let origin = Some(inner.origin);
-    let id = inner.program.push(op, args, Ty { view: K::VIEW, elem, shape }, origin);
+    let State { program, origin, made, .. } = &mut *inner;
+    let key = (text, args.to_vec(), ty);
+    let id = match made.get(&key) {
+        Some(id) => *id,
+        None => {
+            let id = program.push(op, args, key.2.clone(), Some(*origin));
+            made.insert(key, id);
+            id
+        }
+    };
     Val { state: Rc::clone(state), id, kind: PhantomData }
 }
 

@@ -11,35 +11,55 @@
 //!   everything else, a bias included, is summed up before.
 
 use super::builder::{Builder, to_shares};
-use super::handle::{AtP0, Bilinear, Mask, Masked, Share};
+use super::handle::{AtP0, Bilinear, Mask, Masked, Share, Share0};
 use super::weights::Weight;
 
-/// A product by a weight, plus a bias that is already in the result's shape.
-pub fn by_weight(
-    b: &Builder,
-    op: &Bilinear,
-    x: &Masked,
-    w: &Weight,
-    bias: Option<&Share>,
-) -> Share {
-    let with_bias = |offline: Share| bias.map_or(offline.clone(), |bias| offline + bias);
-    match w {
-        Weight::Public(w) => {
-            let offline = op.of(&x.lam, w).neg();
-            op.of(&x.delta.at_p0(), w) + with_bias(offline.into())
+/// A bias in the result's shape.
+pub enum Bias {
+    /// `P_0` knows it.
+    AtP0(Share0),
+    /// No party knows it.
+    Shared(Share),
+}
+
+impl Bias {
+    /// `offline` plus the bias.
+    fn plus(&self, offline: &Share) -> Share {
+        match self {
+            Self::AtP0(bias) => offline + bias,
+            Self::Shared(bias) => offline + bias,
         }
-        Weight::Party0 { plain, masked } => {
-            op.of(&x.delta, plain) + with_bias(offline(b, op, x, masked))
-        }
-        Weight::Owner { operand, masked } => {
-            op.of(&x.delta, operand) + with_bias(offline(b, op, x, masked))
+    }
+
+    /// The bias less `cross`.
+    fn minus(&self, cross: &Mask) -> Share {
+        match self {
+            Self::AtP0(bias) => bias - cross,
+            Self::Shared(bias) => bias - cross,
         }
     }
 }
 
-/// A product of two values of the run.
-pub fn of_masked(b: &Builder, op: &Bilinear, x: &Masked, y: &Masked) -> Share {
-    op.of(&x.delta, &to_shares(y)) + offline(b, op, x, y)
+/// A product by a weight, plus a bias.
+pub fn by_weight(b: &Builder, op: &Bilinear, x: &Masked, w: &Weight, bias: Option<&Bias>) -> Share {
+    let before = |masked: &Masked| {
+        let share = offline(b, op, x, masked);
+        bias.map_or(share.clone(), |bias| bias.plus(&share))
+    };
+    match w {
+        Weight::Public(w) => {
+            let (online, cross) = (op.of(&x.delta.at_p0(), w), op.of(&x.lam, w));
+            bias.map_or(&online - &cross, |bias| &online + bias.minus(&cross))
+        }
+        Weight::Party0 { plain, masked } => op.of(&x.delta, plain) + before(masked),
+        Weight::Owner { operand, masked } => op.of(&x.delta, operand) + before(masked),
+    }
+}
+
+/// A product of two values of the run, plus a bias.
+pub fn of_masked(b: &Builder, op: &Bilinear, x: &Masked, y: &Masked, bias: Option<&Bias>) -> Share {
+    let z = op.of(&x.delta, &to_shares(y)) + offline(b, op, x, y);
+    bias.map_or(z.clone(), |bias| bias.plus(&z))
 }
 
 /// `[op(L_x, L_y)]_b - op([L_x]_b, D_y)`: no `D_x`, so offline when `D_y` is a weight's.

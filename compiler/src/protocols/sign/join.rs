@@ -8,7 +8,7 @@
 //! - Source: `PROTOCOLS.md`, Sign, step 2; `bit_poly` of `masked.py`.
 //! - Cost up to six blocks: nothing is opened here (the caller opens the sum), corrections
 //!   `(2^m - 1 - m) + (2^(m-1) - m)` bits for `m` blocks: the terms' subsets and those of `eq` alone.
-//! - More than six blocks go in levels: groups of at most six are joined and opened, `lt` and `eq` of
+//! - More than six blocks go in levels: up to six groups are joined and opened, `lt` and `eq` of
 //!   each, in one round more and `2g - 1` bits for `g` groups; a group whose `eq` is wanted costs
 //!   `2 (2^s - 1 - s)` corrections for `s` blocks. `g` is what makes the bits fewest: three for eight
 //!   blocks (n = 32: 22 corrections and 5 bits instead of 367), five for sixteen (n = 64).
@@ -91,9 +91,7 @@ impl Term {
 fn deal(b: &Builder, s: usize, product: &Product, eqs: &[&MaskedBit]) -> Term {
     match product {
         None => Term::One,
-        Some(_) if s.is_power_of_two() => {
-            Term::Bit((&eqs[s.trailing_zeros() as usize].lam).into())
-        }
+        Some(_) if s.is_power_of_two() => Term::Bit((&eqs[s.trailing_zeros() as usize].lam).into()),
         Some(product) => Term::Bit(b.deal(product).into()),
     }
 }
@@ -119,9 +117,7 @@ fn less(
     let mut acc: Vec<ShareBit> = (0..1 << last).map(|s| term(last, s)).collect();
     for j in (0..last).rev() {
         let (without, with) = acc.split_at(1 << j);
-        acc = (0..1 << j)
-            .map(|s| &eqs[j].delta * &without[s] + &with[s] + term(j, s))
-            .collect();
+        acc = (0..1 << j).map(|s| &eqs[j].delta * &without[s] + &with[s] + term(j, s)).collect();
     }
     acc.swap_remove(0)
 }
@@ -146,7 +142,9 @@ fn equal(eqs: &[&MaskedBit], shares: &[Term]) -> ShareBit {
 /// Sizes of the groups that `blocks` blocks, more than six, are cut into.
 fn group_sizes(blocks: usize) -> Vec<usize> {
     let fewest = blocks.div_ceil(ONE_LEVEL);
-    let groups = (fewest..=blocks / 2).min_by_key(|&g| cost(blocks, g)).unwrap_or(fewest);
+    // As many as the next level joins at once: another level would cost another round.
+    let most = ONE_LEVEL.max(fewest);
+    let groups = (fewest..=most).min_by_key(|&g| cost(blocks, g)).unwrap_or(fewest);
     even(blocks, groups)
 }
 

@@ -133,3 +133,27 @@ impl Progress {
         *missing == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::verify::testing::broken;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn each_message_is_sent_once_and_received_once() {
+        assert_snapshot!(broken(&[("      2: send message 5 src run@64+13 after [1]\n", "      2: send message 8 src run@64+13 after [1]\n")]), @"message 5: is sent 0 times, not once");
+        assert_snapshot!(broken(&[("2: send message 5 src run@64+13 after [1]", "2: fill dst run@272+4 value 0")]), @"message 5: is sent 0 times, not once");
+        assert_snapshot!(broken(&[("3: receive message 5 dst run@64+13 after [0]", "3: receive message 2 dst run@208+16")]), @"message 2: is received 2 times, not once");
+    }
+
+    #[test]
+    fn messages_travel_where_they_belong() {
+        assert_snapshot!(broken(&[("2: send message 5", "2: send message 6")]), @"P0, online step 2: message 6 travels from P1 to P0 in the online phase, not here");
+        assert_snapshot!(broken(&[("message 5: from P0 to P1 phase online", "message 5: from P0 to P1 phase offline")]), @"P0, online step 2: message 5 travels from P0 to P1 in the offline phase, not here");
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        assert_snapshot!(broken(&[("      0: receive message 2 dst run@64+16\n", "      0: receive message 5 dst run@64+13\n      1: receive message 2 dst run@192+16\n"), ("      1: map program 5 first 0 count 4 values [2, 4] spans [deploy@0+16, run@0+16, run@128+13]\n      2: send message 6 src run@128+13 after [1]\n      3: receive message 5 dst run@64+13 after [0]\n      4: map program 8 first 0 count 4 values [4] spans [run@192+13]\n      5: send message 9 src run@192+13 after [4]", "      2: map program 5 first 0 count 4 values [2, 4] spans [deploy@0+16, run@0+16, run@128+13] after [0]\n      3: send message 6 src run@128+13 after [2]\n      4: map program 8 first 0 count 4 values [4] spans [run@192+13] after [1]\n      5: send message 9 src run@192+13 after [4]"), ("send message 5 src run@64+13 after [1]\n      3: receive message 6 dst run@128+13", "receive message 6 dst run@128+13\n      3: send message 5 src run@64+13 after [1, 2]"), ("spans [run@64+13, run@128+13, run@192+13] after [1, 3]", "spans [run@64+13, run@128+13, run@192+13] after [1, 2]")]), @"P0, online step 2: waits for ever: what it needs is never done");
+    }
+}

@@ -232,3 +232,29 @@ fn registers(op: TileOp) -> ([Option<Reg>; 3], Option<Reg>) {
         TileOp::Mux { dst, bit: c, a, b } => ([bit(c), bit(a), bit(b)], bit(dst)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::verify::testing::broken;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn registers_are_written_first() {
+        assert_snapshot!(broken(&[("program 6: values 0 word_regs 2", "program 6: values 0 word_regs 1")]), @"program 6, instruction 1: register 1 does not exist");
+        assert_snapshot!(broken(&[("    unpack dst w2 operand 2\n", "")]), @"program 4, instruction 6: register 2 is read before it is written");
+    }
+
+    #[test]
+    fn operands_are_written_once() {
+        assert_snapshot!(broken(&[("    pack src w0 operand 1\n", "")]), @"program 0: operand 1 is written 0 times, not once");
+        assert_snapshot!(broken(&[("unpack dst w2 operand 2", "load dst w2 operand 2")]), @"program 4, instruction 6: operand 2 does not exist or has another layout or direction");
+    }
+
+    #[test]
+    fn immediates_are_in_range() {
+        assert_snapshot!(broken(&[("program 1: values 1", "program 1: values 0")]), @"program 1, instruction 0: value slot of 0 is out of range");
+        assert_snapshot!(broken(&[("value 2 party 0 bits 25", "value 2 party 2 bits 25")]), @"program 4, instruction 10: party of 2 is out of range");
+        assert_snapshot!(broken(&[("value 2 party 0 bits 25", "value 2 party 0 bits 33")]), @"program 4, instruction 10: width of 33 is out of range");
+        assert_snapshot!(broken(&[("mul dst w1 a w1 b w2", "shl dst w1 a w1 by 32")]), @"program 4, instruction 7: shift of 32 is out of range");
+    }
+}

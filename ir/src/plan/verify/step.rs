@@ -254,11 +254,11 @@ pub(super) struct Access {
     pub(super) write: bool,
 }
 
-/// Everything that a step touches, for steps that [`check`] has passed.
+/// Everything that a step touches, for steps that [`check`] has passed; a map's operands in their order.
 pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<Access>, Rule> {
     let read = |span: &Span| Access { span: *span, write: false };
     let write = |span: &Span| Access { span: *span, write: true };
-    let mut list = match op {
+    let list = match op {
         StepOp::Map { program, spans, .. } => {
             let operands = &plan.programs[*program as usize].operands;
             let access = |(o, &span): (&crate::plan::Operand, _)| Access { span, write: o.write };
@@ -281,7 +281,6 @@ pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<
         }
         StepOp::Send { src, .. } => vec![read(src)],
     };
-    list.retain(|access| access.span.len > 0);
     work.spend(list.len() as u64)?;
     Ok(list)
 }
@@ -318,4 +317,46 @@ fn runs(shape: &[usize], offset: usize, strides: &[i64], work: &mut Work) -> Res
         }
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::verify::testing::broken;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn spans_fit() {
+        assert_snapshot!(broken(&[("receive message 6 dst run@128+13", "receive message 6 dst run@310+13")]), @"P0, online step 3: run@310+13 does not end within the arena of 320 bytes");
+        assert_snapshot!(broken(&[("receive message 6 dst run@128+13", "receive message 6 dst run@18446744073709551615+13")]), @"P0, online step 3: run@18446744073709551615+13 does not end within the arena of 320 bytes");
+        assert_snapshot!(broken(&[("receive message 6 dst run@128+13", "receive message 6 dst run@128+12")]), @"P0, online step 3: run@128+12 has 12 bytes, the operation needs 13");
+        assert_snapshot!(broken(&[("load param 0 dst deploy@0+16", "load param 0 dst deploy@2+16")]), @"P0, setup step 0: deploy@2+16 is not aligned to words");
+        assert_snapshot!(broken(&[("load param 0 dst deploy@0+16", "load param 0 dst deploy@0+12")]), @"P0, setup step 0: deploy@0+12 has 12 bytes, the operation needs 16");
+        assert_snapshot!(broken(&[("map program 7 first 0 count 4", "map program 7 first 0 count 5")]), @"P0, online step 6: run@256+13 has 13 bytes, the operation needs 16");
+    }
+
+    #[test]
+    fn tables_are_indexed_in_range() {
+        assert_snapshot!(broken(&[("map program 7", "map program 9")]), @"P0, online step 6: program 9 does not exist, there are 9");
+        assert_snapshot!(broken(&[("receive message 6", "receive message 10")]), @"P0, online step 3: message 10 does not exist, there are 10");
+        assert_snapshot!(broken(&[("load param 0", "load param 1")]), @"P0, setup step 0: parameter 1 does not exist, there are 1");
+        assert_snapshot!(broken(&[("send message 7 src run@192+13 after [4]", "send message 7 src run@192+13 after [4] layer 1")]), @"P0: layer 1 does not exist, there are 1");
+        assert_snapshot!(broken(&[("program 7 first 0 count 4 values [4]", "program 7 first 0 count 4 values [4, 5]")]), @"P0, online step 6: has 2 mask values, expected 1");
+    }
+
+    #[test]
+    fn a_role_uses_what_it_knows() {
+        assert_snapshot!(broken(&[("0: receive message 3 dst deploy@0+16", "0: load param 0 dst deploy@0+16")]), @"P1, setup step 0: parameter 0 is not known to this role");
+        assert_snapshot!(broken(&[("4: map program 8", "4: map program 7")]), @"P1, online step 4: the mask stream of P0 is not known to this role");
+    }
+
+    #[test]
+    fn bulk_operations_have_their_lengths() {
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: matmul batch 1 mkn [2, 2, 2] shared_b false a run@0+16 b run@0+16 out run@256+12")]), @"P0, online step 6: run@256+12 has 12 bytes, the operation needs 16");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: conv window 1x1 stride 0x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 x_shape [1, 1, 2, 2] out_channels 1 x run@0+16 w run@64+4 out run@256+16")]), @"P0, online step 6: the geometry of the operation is impossible");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: conv window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 x_shape [1, 1, 2, 2] out_channels 1 x run@0+16 w run@64+8 out run@256+16")]), @"P0, online step 6: run@64+8 has 8 bytes, the operation needs 4");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: sum outer 1 terms 4 inner 1 src run@0+16 dst run@256+8")]), @"P0, online step 6: run@256+8 has 8 bytes, the operation needs 4");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: gather outer 1 extent 4 inner 1 indices [4] src run@0+16 dst run@256+4")]), @"P0, online step 6: entry 4 does not exist, there are 4");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: strided shape [2, 2] src run@0+16 src_offset 0 src_strides [3, 1] dst run@256+16 dst_offset 0 dst_strides [2, 1]")]), @"P0, online step 6: a strided view leaves its buffer");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: strided shape [2, 2] src run@0+16 src_offset 0 src_strides [2, 1] dst run@256+16 dst_offset 2 dst_strides [-2, 1]")]), @"P0, online step 6: a strided view leaves its buffer");
+    }
 }

@@ -110,11 +110,7 @@ impl Names<'_> {
             port.mask,
             &Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
         )?;
-        self.one_per_party(&port.masked)?;
-        for (&message, to) in port.masked.iter().zip(self.plan.compute_parties()) {
-            self.name(message, &Expected { kind: MessageKind::Input, from: client, to, bytes })?;
-        }
-        Ok(())
+        self.to_parties(&port.masked, MessageKind::Input, client, bytes)
     }
 
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
@@ -153,14 +149,26 @@ impl Names<'_> {
             let (kind, dealer) = (MessageKind::Mask, Role::Dealer);
             self.name(mask, &Expected { kind, from: dealer, to: Role::Owner, bytes })?;
         }
-        // A parameter that only its owner uses is not sent at all.
-        let receivers: Vec<Role> = self.plan.compute_parties().filter(|&to| to != from).collect();
-        let expected = receivers.len();
-        if ![0, expected].contains(&param.masked.len()) {
-            return Err(count("messages", param.masked.len(), expected));
-        }
-        for (&message, to) in param.masked.iter().zip(receivers) {
-            self.name(message, &Expected { kind: MessageKind::Weight, from, to, bytes })?;
+        self.to_parties(&param.masked, MessageKind::Weight, from, bytes)
+    }
+
+    /// Names messages to compute parties, at most one each: a party that has no use for a value is
+    /// not sent it.
+    fn to_parties(
+        &mut self,
+        messages: &[u32],
+        kind: MessageKind,
+        from: Role,
+        bytes: u64,
+    ) -> Result<(), Rule> {
+        let plan = self.plan;
+        let mut receivers = plan.compute_parties().filter(|&to| to != from);
+        for (at, &message) in messages.iter().enumerate() {
+            let found = plan.messages.get(message as usize).map(|m| m.to);
+            let to = receivers.find(|to| found.is_none_or(|found| found == *to));
+            let most = usize::from(plan.parties);
+            let to = to.ok_or_else(|| count("messages in order of receivers", at, most))?;
+            self.name(message, &Expected { kind, from, to, bytes })?;
         }
         Ok(())
     }
@@ -221,4 +229,48 @@ impl Names<'_> {
 
 fn count(what: &'static str, found: usize, expected: usize) -> Rule {
     Rule::Length { what, found: found as u64, expected: expected as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::verify::testing::broken;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn roles_are_complete() {
+        assert_snapshot!(broken(&[("word 32 parties 2", "word 32 parties 1")]), @"plan: there are at least two compute parties");
+        assert_snapshot!(broken(&[("word 32 parties 2", "word 32 parties 3")]), @"plan: the roles are the compute parties in order, then the dealer");
+    }
+
+    #[test]
+    fn ports_name_their_messages() {
+        assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 3 masked [1, 2]")]), @"input 0: message 3 is not the mask message from dealer to client that belongs here");
+        assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 0 masked [1]")]), @"input 0: has 1 messages, expected 2");
+        assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 0 masked [1, 10]")]), @"input 0: message 10 does not exist, there are 10");
+        assert_snapshot!(broken(&[("masked 7 shares [8, 9]", "masked 7 shares [7, 9]")]), @"output 0: message 7 is named twice");
+        assert_snapshot!(broken(&[("\"w\" elements 4 frac 12 public none masked [3]", "\"w\" elements 4 frac 12 public none masked []")]), @"message 3: no input, output or parameter names this message");
+    }
+
+    #[test]
+    fn lengths_follow_from_shapes() {
+        assert_snapshot!(broken(&[("\"x\" shape [4]", "\"x\" shape [5]")]), @"input 0: has 16 bytes in its message, expected 20");
+        assert_snapshot!(broken(&[("\"x\" shape [4]", "\"x\" shape [1000000x1000000x1000000]")]), @"input 0: an arena, tensor or address is larger than any machine");
+        assert_snapshot!(broken(&[("\"y\" shape [4] ring 25", "\"y\" shape [4] ring 33")]), @"output 0: a ring of 33 bits does not fit the word");
+        assert_snapshot!(broken(&[("elements 4 frac 12 public none", "elements 4 frac 12 public [1, 2]")]), @"parameter 0: has 2 public elements, expected 4");
+    }
+
+    #[test]
+    fn bounds_are_numbers() {
+        assert_snapshot!(broken(&[("lo -8 hi 8", "lo 8 hi -8")]), @"input 0: the bounds and times are finite numbers in order");
+        assert_snapshot!(broken(&[("lo -8 hi 8", "lo NaN hi 8")]), @"input 0: the bounds and times are finite numbers in order");
+    }
+
+    #[test]
+    fn messages_keep_to_their_route() {
+        assert_snapshot!(broken(&[("message 4: from dealer to P1 phase offline", "message 4: from dealer to P0 phase offline")]), @"message 4: correction messages do not go from dealer to P0 in the offline phase");
+        assert_snapshot!(broken(&[("message 4: from dealer to P1 phase offline", "message 4: from dealer to P1 phase online")]), @"message 4: correction messages do not go from dealer to P1 in the online phase");
+        assert_snapshot!(broken(&[("message 5: from P0 to P1", "message 5: from P0 to dealer")]), @"message 5: open messages do not go from P0 to dealer in the online phase");
+        assert_snapshot!(broken(&[("message 0: from dealer to client", "message 0: from dealer to P0")]), @"message 0: mask messages do not go from dealer to P0 in the offline phase");
+        assert_snapshot!(broken(&[("message 9: from P1 to client", "message 9: from P1 to P0")]), @"message 9: reveal messages do not go from P1 to P0 in the online phase");
+    }
 }

@@ -1,5 +1,6 @@
 //! The interpreter compiled for AVX2 and AVX-512, and the special instructions in AVX-512.
 #![expect(unsafe_code, reason = "vector instructions")]
+#![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
 use super::Buffer;
 use super::interpret::Tile;
