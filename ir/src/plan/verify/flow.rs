@@ -53,11 +53,7 @@ impl<'a> Flow<'a> {
     }
 
     /// What a program writes, operand by operand.
-    pub(super) fn program(
-        &mut self,
-        program: u32,
-        work: &mut Work,
-    ) -> Result<Rc<[Written]>, Rule> {
+    pub(super) fn program(&mut self, program: u32, work: &mut Work) -> Result<Rc<[Written]>, Rule> {
         let at = program as usize;
         if let Some(known) = &self.programs[at] {
             return Ok(Rc::clone(known));
