@@ -8,6 +8,7 @@ use super::masks::{Written, written};
 use super::{Rule, Work};
 use crate::plan::{Phase, Plan, StepOp};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The mask stream of a value at a party; drawn in setup it is another one than drawn in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub(super) struct Origin {
 /// All sets that occur, and what each program does.
 pub(super) struct Flow<'a> {
     plan: &'a Plan,
-    programs: Vec<Option<Vec<Written>>>,
+    programs: Vec<Option<Rc<[Written]>>>,
     streams: BTreeMap<Stream, usize>,
     /// Bits by number of stream. The first set is empty.
     sets: Vec<Vec<u64>>,
@@ -52,13 +53,14 @@ impl<'a> Flow<'a> {
     }
 
     /// What a program writes, operand by operand.
-    pub(super) fn program(&mut self, program: u32, work: &mut Work) -> Result<&[Written], Rule> {
+    pub(super) fn program(&mut self, program: u32, work: &mut Work) -> Result<Rc<[Written]>, Rule> {
         let at = program as usize;
-        let known = match self.programs[at].take() {
-            Some(known) => known,
-            None => written(&self.plan.programs[at], self.plan.word, work)?,
-        };
-        Ok(self.programs[at].insert(known))
+        if let Some(known) = &self.programs[at] {
+            return Ok(Rc::clone(known));
+        }
+        let found: Rc<[Written]> = written(&self.plan.programs[at], self.plan.word, work)?.into();
+        self.programs[at] = Some(Rc::clone(&found));
+        Ok(found)
     }
 
     /// Whether something in the set was drawn from `stream`.
@@ -79,9 +81,10 @@ impl<'a> Flow<'a> {
             let all = self.union(read.iter().flatten().copied().collect(), work)?;
             return Ok(vec![Origin { loaded: all, all }; read.len()]);
         };
-        let outputs = self.program(*program, work)?.to_vec();
+        let outputs = self.program(*program, work)?;
         let mut origins = Vec::with_capacity(outputs.len());
-        for output in &outputs {
+        for output in outputs.iter() {
+            work.spend((output.draws.len() + output.loads.len()) as u64)?;
             let operands = output.loads.iter().flat_map(|&at| &read[usize::from(at)]);
             let loaded = self.union(operands.copied().collect(), work)?;
             let streams = output

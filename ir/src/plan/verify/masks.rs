@@ -6,7 +6,6 @@
 
 use super::{Rule, Work};
 use crate::plan::{OperandKind, TileOp, TileProgram, Word};
-use std::collections::BTreeSet;
 
 /// The mask share of a party for a slot of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,45 +20,83 @@ pub(super) struct Field {
     pub(super) term: Term,
     /// Bits that were drawn, which decide where in the stream they come from.
     pub(super) drawn: u8,
+    source: usize,
     low: u8,
     bits: u8,
+}
+
+/// Sources of a program: its terms in order, then its operands. A set of them is a row of bits.
+struct Sources {
+    terms: Vec<Term>,
+    operands: usize,
+}
+
+impl Sources {
+    fn of(program: &TileProgram) -> Self {
+        let mut terms: Vec<Term> = program.ops.iter().filter_map(|op| drawn_term(*op)).collect();
+        terms.sort_unstable();
+        terms.dedup();
+        Self { terms, operands: program.operands.len() }
+    }
+
+    fn term(&self, term: Term) -> usize {
+        self.terms.binary_search(&term).unwrap_or_default()
+    }
+
+    fn operand(&self, operand: u16) -> usize {
+        self.terms.len() + usize::from(operand)
+    }
+
+    /// Bytes that one set takes, in words.
+    fn words(&self) -> usize {
+        (self.terms.len() + self.operands).div_ceil(64)
+    }
+}
+
+/// The term that an instruction draws.
+#[expect(clippy::wildcard_enum_match_arm, reason = "two instructions draw, all others do not")]
+fn drawn_term(op: TileOp) -> Option<Term> {
+    match op {
+        TileOp::Random { party, value: slot, .. }
+        | TileOp::RandomBit { party, value: slot, .. } => Some(Term { party, slot }),
+        _ => None,
+    }
 }
 
 /// What is known about a register.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    depends: BTreeSet<Term>,
-    loads: BTreeSet<u16>,
+    /// Sources that it depends on, as bits; missing words are zero.
+    depends: Vec<u64>,
     hidden: Vec<Field>,
 }
 
 impl Known {
-    fn drawn(party: u8, slot: u16, bits: u8) -> Self {
-        let term = Term { party, slot };
-        let field = Field { term, drawn: bits, low: 0, bits };
-        Self { depends: BTreeSet::from([term]), hidden: vec![field], ..Self::default() }
+    fn from_source(source: usize) -> Self {
+        let mut depends = vec![0; source / 64 + 1];
+        depends[source / 64] = 1 << (source % 64);
+        Self { depends, hidden: Vec::new() }
     }
 
-    fn loaded(operand: u16) -> Self {
-        Self { loads: BTreeSet::from([operand]), ..Self::default() }
-    }
-
-    fn size(&self) -> usize {
-        self.depends.len() + self.loads.len()
+    fn depends_on(&self, source: usize) -> bool {
+        self.depends.get(source / 64).is_some_and(|word| word >> (source % 64) & 1 == 1)
     }
 
     /// Depends on all of `parts`; nothing hides it.
     fn mixed(parts: &[&Self]) -> Self {
-        let depends = parts.iter().flat_map(|part| &part.depends).copied().collect();
-        let loads = parts.iter().flat_map(|part| &part.loads).copied().collect();
-        Self { depends, loads, hidden: Vec::new() }
+        let len = parts.iter().map(|part| part.depends.len()).max().unwrap_or(0);
+        let mut depends = vec![0; len];
+        for part in parts {
+            depends.iter_mut().zip(&part.depends).for_each(|(all, word)| *all |= word);
+        }
+        Self { depends, hidden: Vec::new() }
     }
 
     /// A sum, difference or exclusive or: what hides one hides the sum unless the other depends on it.
     fn sum(&self, other: &Self) -> Self {
         let mut sum = Self::mixed(&[self, other]);
         for (a, b) in [(self, other), (other, self)] {
-            sum.hidden.extend(a.hidden.iter().filter(|field| !b.depends.contains(&field.term)));
+            sum.hidden.extend(a.hidden.iter().filter(|field| !b.depends_on(field.source)));
         }
         sum
     }
@@ -100,9 +137,9 @@ pub(super) struct Written {
     /// The terms that hide all bits of it.
     pub(super) hidden_by: Vec<Field>,
     /// All terms that it depends on.
-    pub(super) draws: BTreeSet<Term>,
+    pub(super) draws: Vec<Term>,
     /// All operands that it depends on.
-    pub(super) loads: BTreeSet<u16>,
+    pub(super) loads: Vec<u16>,
 }
 
 /// Follows a program; one entry per operand.
@@ -111,20 +148,24 @@ pub(super) fn written(
     ring: Word,
     work: &mut Work,
 ) -> Result<Vec<Written>, Rule> {
+    let sources = Sources::of(program);
+    let cost = 4 + sources.words() as u64;
     let mut walk = Walk {
+        sources,
         width: ring.bits(),
         words: vec![Known::default(); program.word_regs.into()],
         bits: vec![Known::default(); program.bit_regs.into()],
         written: vec![Written::default(); program.operands.len()],
     };
     for op in &program.ops {
-        let size = walk.step(program, *op);
-        work.spend(1 + size as u64)?;
+        let fields = walk.step(program, *op);
+        work.spend(cost + fields as u64)?;
     }
     Ok(walk.written)
 }
 
 struct Walk {
+    sources: Sources,
     width: u8,
     words: Vec<Known>,
     bits: Vec<Known>,
@@ -132,17 +173,28 @@ struct Walk {
 }
 
 impl Walk {
-    /// Follows one instruction; returns the size of what it wrote.
+    fn drawn(&self, party: u8, slot: u16, bits: u8) -> Known {
+        let term = Term { party, slot };
+        let source = self.sources.term(term);
+        let field = Field { term, drawn: bits, source, low: 0, bits };
+        Known { hidden: vec![field], ..Known::from_source(source) }
+    }
+
+    fn loaded(&self, operand: u16) -> Known {
+        Known::from_source(self.sources.operand(operand))
+    }
+
+    /// Follows one instruction; returns how many fields it wrote.
     fn step(&mut self, program: &TileProgram, op: TileOp) -> usize {
         let w = |r: crate::plan::WordReg| &self.words[usize::from(r.0)];
         let b = |r: crate::plan::BitReg| &self.bits[usize::from(r.0)];
         let (dst, known) = match op {
             TileOp::Load { dst, operand } | TileOp::Unpack { dst, operand } => {
-                (Dst::Word(dst.0), Known::loaded(operand))
+                (Dst::Word(dst.0), self.loaded(operand))
             }
             TileOp::Const { dst, .. } => (Dst::Word(dst.0), Known::default()),
             TileOp::Random { dst, value, party, bits } => {
-                (Dst::Word(dst.0), Known::drawn(party, value, bits))
+                (Dst::Word(dst.0), self.drawn(party, value, bits))
             }
             TileOp::Add { dst, a, b } | TileOp::Sub { dst, a, b } => {
                 (Dst::Word(dst.0), w(a).sum(w(b)))
@@ -165,10 +217,10 @@ impl Walk {
             }
             TileOp::Select { dst, bit, a } => (Dst::Word(dst.0), Known::mixed(&[b(bit), w(a)])),
             TileOp::FromBit { dst, bit } => (Dst::Word(dst.0), b(bit).clone()),
-            TileOp::LoadBit { dst, operand } => (Dst::Bit(dst.0), Known::loaded(operand)),
+            TileOp::LoadBit { dst, operand } => (Dst::Bit(dst.0), self.loaded(operand)),
             TileOp::ConstBit { dst, .. } => (Dst::Bit(dst.0), Known::default()),
             TileOp::RandomBit { dst, value, party } => {
-                (Dst::Bit(dst.0), Known::drawn(party, value, 1))
+                (Dst::Bit(dst.0), self.drawn(party, value, 1))
             }
             TileOp::BitAt { dst, a, index } => {
                 let bit = w(a).shifted_right(index);
@@ -185,34 +237,37 @@ impl Walk {
             }
             TileOp::Store { src, operand } | TileOp::Pack { src, operand } => {
                 let known = w(src).clone();
-                return self.write(program, operand, known);
+                return self.write(program, operand, &known);
             }
             TileOp::StoreBit { src, operand } => {
                 let known = b(src).clone();
-                return self.write(program, operand, known);
+                return self.write(program, operand, &known);
             }
         };
-        let size = known.size();
+        let fields = known.hidden.len();
         match dst {
             Dst::Word(at) => self.words[usize::from(at)] = known,
             Dst::Bit(at) => self.bits[usize::from(at)] = known,
         }
-        size
+        fields
     }
 
-    fn write(&mut self, program: &TileProgram, operand: u16, known: Known) -> usize {
+    fn write(&mut self, program: &TileProgram, operand: u16, known: &Known) -> usize {
         let at = usize::from(operand);
         let bits = match program.operands[at].kind {
             OperandKind::Packed { bits } => bits,
             OperandKind::Words | OperandKind::Table { .. } => self.width,
         };
-        let size = known.size();
+        let fields = known.hidden.len();
+        let terms = self.sources.terms.iter().copied().enumerate();
+        let operands = 0..self.sources.operands as u16;
+        let depends = |source| known.depends_on(source);
         self.written[at] = Written {
-            hidden_by: known.hidden.into_iter().filter(|f| f.hides_low(bits)).collect(),
-            draws: known.depends,
-            loads: known.loads,
+            draws: terms.filter(|(source, _)| depends(*source)).map(|(_, term)| term).collect(),
+            loads: operands.filter(|&operand| depends(self.sources.operand(operand))).collect(),
+            hidden_by: known.hidden.iter().copied().filter(|f| f.hides_low(bits)).collect(),
         };
-        size
+        fields + self.sources.terms.len() + self.sources.operands
     }
 }
 

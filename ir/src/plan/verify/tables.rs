@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn ports_name_their_messages() {
         assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 3 masked [1, 2]")]), @"input 0: message 3 is not the mask message from dealer to client that belongs here");
-        assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 0 masked [1]")]), @"input 0: has 1 messages, expected 2");
+        assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 0 masked [1]")]), @"message 2: no input, output or parameter names this message");
         assert_snapshot!(broken(&[("mask 0 masked [1, 2]", "mask 0 masked [1, 10]")]), @"input 0: message 10 does not exist, there are 10");
         assert_snapshot!(broken(&[("masked 7 shares [8, 9]", "masked 7 shares [7, 9]")]), @"output 0: message 7 is named twice");
         assert_snapshot!(broken(&[("\"w\" elements 4 frac 12 public none masked [3]", "\"w\" elements 4 frac 12 public none masked []")]), @"message 3: no input, output or parameter names this message");
