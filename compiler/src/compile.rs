@@ -5,12 +5,12 @@ use crate::import::{ImportError, ImportOptions, import};
 use crate::lower::{
     FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower,
 };
-use crate::passes;
+use crate::{masked_passes, passes};
 use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, ScheduleOptions, schedule};
 use mpcc_ir::codec;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, WeightsMode, Word};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word};
 use mpcc_ir::weights::Weights;
 
 /// What the user chooses.
@@ -74,6 +74,8 @@ pub enum CompileError {
     Format(#[from] FormatError),
     #[error("a plan has 2 to 16 compute parties, not {parties}; choose another `--parties`")]
     Parties { parties: u8 },
+    #[error("the compiler made a plan that its own verifier rejects: {0}; please report this model")]
+    Verify(#[from] PlanError),
 }
 
 /// Compiles the ONNX model in `bytes`; `progress` is told what begins.
@@ -101,8 +103,9 @@ pub fn compile(
         parties: options.parties,
         ..LowerOptions::default()
     };
-    let lowered = lower(&graph, &lowering)?;
+    let mut lowered = lower(&graph, &lowering)?;
     drop(graph);
+    masked_passes::run_all(&mut lowered.program);
 
     progress("scheduling");
     let expansion =
@@ -125,6 +128,7 @@ pub fn compile(
     };
     let plan = schedule(&lowered.program, &views, model, scheduling);
     progress("verifying the plan");
+    plan.verify()?;
 
     Ok(Compiled { plan, weights, calibration, formats: lowered.report })
 }

@@ -29,7 +29,7 @@ impl Random {
 }
 
 fn small() -> Plan {
-    Plan::parse(SMALL).unwrap()
+    Plan::parse(SMALL).expect("the small plan parses")
 }
 
 /// Gives the payload the digest that it should have, so that the decoder sees it.

@@ -7,6 +7,7 @@ pub mod arena;
 pub mod check;
 pub mod clear;
 pub mod client;
+pub mod config;
 pub mod error;
 pub mod executor;
 pub mod kernels;
@@ -24,6 +25,7 @@ pub mod serve;
 pub mod share;
 pub mod sim;
 pub mod store;
+pub mod tensors;
 
 pub use client::Output;
 pub use error::{PeerError, PlanError, RunError};

@@ -1,5 +1,7 @@
 //! Roles as they run in production, over TCP on this machine, one thread per role.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::{product_data, product_plan};
@@ -65,7 +67,7 @@ impl Town {
             fill: None,
             connect_within: Duration::from_secs(10),
             stall: Some(Duration::from_secs(10)),
-            log: Arc::new(|line| if std::env::var_os("MPCC_LOG").is_some() { eprintln!("{line}") }),
+            log: Arc::new(|_| ()),
             stop: StopHandle::default(),
         }
     }
@@ -156,7 +158,7 @@ fn clients_come_and_go_and_a_stop_is_orderly() {
         }
     });
     let (x, _, _) = product_data(Word::W32, N);
-    check(&infer(&town.client(1), &[x.clone()]).unwrap(), 1);
+    check(&infer(&town.client(1), std::slice::from_ref(&x)).unwrap(), 1);
     let both: Vec<_> = (0..2)
         .map(|_| {
             let (options, x) = (town.client(2), x.clone());
@@ -184,11 +186,11 @@ fn run_numbers_go_on_after_a_restart() {
     let mut last = 0;
     for _ in 0..2 {
         let threads = town.start(&town.roles(), |options| options.runs = Some(2));
-        let outcome = infer(&town.client(2), &[x.clone()]).unwrap();
+        let outcome = infer(&town.client(2), std::slice::from_ref(&x)).unwrap();
         let numbers: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
         assert!(numbers[0] > last && numbers[1] > numbers[0], "{numbers:?} after {last}");
         last = numbers[1];
-        join(threads).into_values().for_each(|report| assert!(report.is_ok(), "{report:?}"));
+        all_are_well(threads);
         town.listen();
     }
 }
@@ -199,7 +201,7 @@ fn stored_runs_need_no_dealer_and_are_used_once() {
     let mut roles = town.roles();
     roles.push(Role::Client);
     let threads = town.start(&roles, |options| options.fill = Some(2));
-    join(threads).into_values().for_each(|report| assert!(report.is_ok(), "{report:?}"));
+    all_are_well(threads);
     assert!(town.state_dir(Role::Client).join("store/run-2").exists());
 
     town.listen();
@@ -209,7 +211,7 @@ fn stored_runs_need_no_dealer_and_are_used_once() {
     let mut client = town.client(3);
     client.stored = true;
     // The third run is not in the store: the parties end in order, and the client says so.
-    let error = infer(&client, &[x.clone()]).unwrap_err();
+    let error = infer(&client, std::slice::from_ref(&x)).unwrap_err();
     assert_eq!(error.to_string(), "P0 ended: it serves no more runs");
     for (role, report) in join(threads) {
         let report = report.unwrap();
@@ -266,36 +268,66 @@ fn a_missing_role_is_named() {
     assert!(errors.iter().all(|error| error.contains("dealer")), "{errors:?}");
 }
 
-#[test]
-fn a_peer_that_dies_ends_the_others_with_its_name() {
-    let mut town = Town::new(2);
-    let address = town.peers[&Role::Dealer].clone();
-    let threads = town.start(&[Role::Party(0), Role::Party(1), Role::Owner], |_| ());
-    // A dealer that shakes hands and then hangs up.
-    let listener = town.listeners.remove(&Role::Dealer).unwrap();
-    drop(listener);
-    let _ = address;
-    let mut false_dealer = town.options(Role::Dealer);
-    false_dealer.listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
-    false_dealer.weights = None;
-    false_dealer.plan = {
-        // Its plan breaks a rule, so it fails after the handshake of nobody: use a plan without steps.
-        let mut plan = (*town.plan).clone();
-        plan.roles[2].setup.clear();
-        Arc::new(plan)
-    };
-    false_dealer.stall = Some(Duration::from_secs(1));
-    let dealer = std::thread::spawn(move || serve(false_dealer));
-    let (x, _, _) = product_data(Word::W32, N);
-    let _ = x;
-    let mut failed = 0;
+fn all_are_well(threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>) {
     for (role, report) in join(threads) {
-        let error = report.unwrap_err();
-        assert!(!error.to_string().is_empty(), "{role}");
-        failed += 1;
+        assert!(report.is_ok(), "{role}: {report:?}");
     }
-    assert_eq!(failed, 3);
-    let _ = dealer.join().unwrap();
+}
+
+/// Shakes hands with `P_0` as the dealer, sends `after`, and hangs up.
+fn false_dealer(town: &Town, after: &[u8]) {
+    use mpcc_runtime::net::frame::{Frame, Kind};
+    use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
+    use std::io::{Read as _, Write as _};
+    let hello = Hello {
+        version: VERSION,
+        plan: town.digest,
+        from: Role::Dealer,
+        to: Some(Role::Party(0)),
+        mode: Mode::Live,
+        next_run: 1,
+    };
+    let frame = Frame::control(Kind::Hello, 0, hello.encode());
+    let mut stream = std::net::TcpStream::connect(&town.peers[&Role::Party(0)]).unwrap();
+    stream.write_all(&frame.header.bytes()).unwrap();
+    stream.write_all(&frame.payload).unwrap();
+    let mut theirs = vec![0; frame.header.bytes().len() + frame.payload.len()];
+    stream.read_exact(&mut theirs).unwrap();
+    stream.write_all(after).unwrap();
+}
+
+#[test]
+fn a_dealer_that_hangs_up_or_lies_is_named() {
+    use mpcc_ir::plan::Phase;
+    use mpcc_runtime::net::frame::{Header, Kind};
+    let header = |len, kind| {
+        let (message, depth, run) = (9999, 0, 0);
+        Header { len, kind, phase: Phase::Setup, message, depth, run }.bytes()
+    };
+    let truncated = [&header(100, Kind::Data)[..], &[1; 50]].concat();
+    let cases = [
+        (vec![], "dealer ended: it closed the connection"),
+        (truncated, "dealer ended: the connection broke: early eof"),
+        (
+            header(u32::MAX, Kind::Data).to_vec(),
+            "dealer ended: a frame of 4294967295 bytes where at most 2800 are allowed",
+        ),
+        (
+            header(0, Kind::Data).to_vec(),
+            "P0: message 9999 does not exist in this plan; check that both run the same plan",
+        ),
+        (
+            header(0, Kind::Accept).to_vec(),
+            "dealer ended: dealer may not send a Accept frame to P0",
+        ),
+    ];
+    for (sent, said) in cases {
+        let mut town = Town::new(2);
+        let threads = town.start(&[Role::Party(0)], |_| ());
+        false_dealer(&town, &sent);
+        let error = join(threads).remove(&Role::Party(0)).unwrap().unwrap_err();
+        assert_eq!(error.to_string(), said);
+    }
 }
 
 #[test]
@@ -312,7 +344,7 @@ fn garbage_on_the_port_is_ignored() {
     }
     let (x, _, _) = product_data(Word::W32, N);
     check(&infer(&town.client(1), &[x]).unwrap(), 1);
-    join(threads).into_values().for_each(|report| assert!(report.is_ok(), "{report:?}"));
+    all_are_well(threads);
 }
 
 #[test]
@@ -323,11 +355,11 @@ fn a_client_that_breaks_off_costs_its_run_only() {
     // This client gives up before the masks can come.
     let mut hasty = town.client(1);
     hasty.stall = Some(Duration::ZERO);
-    assert!(infer(&hasty, &[x.clone()]).is_err());
+    assert!(infer(&hasty, std::slice::from_ref(&x)).is_err());
     let outcome = infer(&town.client(1), &[x]).unwrap();
     check(&outcome, 1);
     assert_eq!(outcome.report.runs[0].run, 2);
-    join(threads).into_values().for_each(|report| assert!(report.is_ok(), "{report:?}"));
+    all_are_well(threads);
 }
 
 #[test]

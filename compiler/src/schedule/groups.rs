@@ -194,11 +194,9 @@ impl Traffic {
     pub(super) fn number(
         &mut self,
         masked: &MaskedProgram,
-        views: &ViewsProgram,
         wanted: &BTreeSet<(Payload, Role, Role)>,
         options: ScheduleOptions,
     ) {
-        let rounds = rounds(views);
         let parties: Vec<Role> = (0..options.parties).map(Role::Party).collect();
         for (payload, group) in &self.groups {
             let mut routes = routes(*payload, &parties, options.weights);
@@ -206,17 +204,13 @@ impl Traffic {
                 !parties.contains(to) || wanted.contains(&(*payload, *from, *to))
             });
             let (phase, kind) = class(*payload);
-            let round = match payload {
-                Payload::Open(_) => rounds[group.members[0].index()],
-                _ => 0,
-            };
             let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
             for (chunk, (_, count)) in group.ranges(self.chunks).into_iter().enumerate() {
                 for &(from, to) in &routes {
                     let id = self.messages.len() as u32;
                     self.ids.insert((*payload, chunk, from, to), id);
                     let (bytes, layer) = (group.bytes(count) as u64, layer.unwrap_or(0));
-                    self.messages.push(Message { from, to, phase, kind, bytes, round, layer });
+                    self.messages.push(Message { from, to, phase, kind, bytes, round: 0, layer });
                 }
             }
         }
@@ -305,16 +299,6 @@ fn class(payload: Payload) -> (Phase, MessageKind) {
         Payload::WeightMask(_) => (Phase::Setup, MessageKind::Mask),
         Payload::RevealMasked(_) | Payload::RevealShare(_) => (Phase::Online, MessageKind::Reveal),
     }
-}
-
-/// Openings on the longest path to and including each value.
-fn rounds(views: &ViewsProgram) -> Vec<u32> {
-    let mut rounds = vec![0; views.nodes.len()];
-    for (at, node) in views.nodes.iter().enumerate() {
-        let before = node.args.iter().map(|a| rounds[a.index()]).max().unwrap_or(0);
-        rounds[at] = before + u32::from(node.op == Op::Open);
-    }
-    rounds
 }
 
 /// Bits per element of a view value's ring.

@@ -15,13 +15,14 @@ mod groups;
 mod layers;
 mod project;
 mod registers;
+mod rounds;
 mod tile;
 
 #[cfg(test)]
 mod tests;
 
 use mpcc_ir::masked::MaskedProgram;
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, RolePlan, WeightsMode, Word};
 use mpcc_ir::views::ViewsProgram;
 use project::Projected;
 
@@ -91,15 +92,16 @@ pub fn schedule(
         .iter()
         .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
         .collect();
-    traffic.number(masked, views, &wanted, options);
+    traffic.number(masked, &wanted, options);
     let mut programs = tile::Programs::default();
-    let roles = projected
+    let roles: Vec<RolePlan> = projected
         .into_iter()
         .map(|(role, projected)| {
             let fused = fuse::fuse(projected, &traffic, &depths, options.word);
             emit::role_plan(&fused, &traffic, &mut programs, masked, role, options)
         })
         .collect();
+    rounds::count(&mut traffic.messages, &roles);
     let layers = layers::layers(masked, &traffic);
     let messages = std::mem::take(&mut traffic.messages);
     let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } = model;

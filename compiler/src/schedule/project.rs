@@ -335,12 +335,16 @@ impl Projector<'_> {
         }
     }
 
-    /// `share + mask share`.
+    /// `share + mask share`, added when it is sent even where both are known before, so that the plan
+    /// shows at the message that it is masked.
     fn open_message(&mut self, id: Id) -> Option<Val> {
         let node = &self.views[id];
         let (share, mask) = (node.args[0], node.args[1]);
         match (self.of[share.index()], self.of[mask.index()]) {
-            (Some(share), Some(mask)) => Some(self.map(id, Op::Add, vec![share, mask])),
+            (Some(share), Some(mask)) => {
+                let args = vec![share, mask];
+                Some(self.push(id, Work::Map(Op::Add), args, Phase::Online))
+            }
             (share, mask) => share.or(mask),
         }
     }

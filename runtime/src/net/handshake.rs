@@ -159,7 +159,7 @@ impl Hello {
         }
         if self.plan != theirs.plan {
             let short =
-                |digest: &[u8; 32]| digest[..4].iter().map(|b| format!("{b:02x}")).collect();
+                |d: &[u8; 32]| format!("{:08x}", u32::from_be_bytes([d[0], d[1], d[2], d[3]]));
             let (own, theirs) = (short(&self.plan), short(&theirs.plan));
             return Err(HandshakeError::Plan { from, own_role, theirs, own });
         }

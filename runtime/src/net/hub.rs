@@ -160,22 +160,22 @@ impl Shared {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(id, hello, queue));
         self.links().insert(id, Arc::clone(&link));
-        let (mut reads, writes) = stream.into_split();
-        let writer = {
+        let (mut incoming, outgoing) = stream.into_split();
+        let written = {
             let link = Arc::clone(&link);
             tokio::spawn(async move {
-                let _ = write_frames(&link, writes, frames).await;
+                let _ = write_frames(&link, outgoing, frames).await;
                 link.close();
             })
         };
         let why = match self.receiver.joined(&link) {
-            Ok(()) => self.read(&link, &mut reads).await,
+            Ok(()) => self.read(&link, &mut incoming).await,
             Err(why) => Err(why),
         };
         let words = why.as_ref().err().map_or(vec![], |why| last_words(why));
         let _ = link.send_now(Frame::control(Kind::Bye, u64::MAX, words));
         self.receiver.closed(&link, why.as_ref().err().map_or("it closed the connection", |w| w));
-        let _ = tokio::time::timeout(Duration::from_secs(10), writer).await;
+        let _ = tokio::time::timeout(Duration::from_secs(10), written).await;
         link.close();
         self.closed_bytes.fetch_add(link.wire_bytes(), Ordering::Relaxed);
         self.links().remove(&id);

@@ -12,6 +12,7 @@ use crate::net::link::Link;
 use crate::packet::Packet;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -99,7 +100,7 @@ impl Control {
                 return Err(ServeError::Stopped);
             }
             let pause = match limit.map(|limit| limit.checked_sub(start.elapsed())) {
-                None => Duration::from_secs(3600),
+                None => Duration::from_hours(1),
                 Some(Some(left)) => left,
                 Some(None) => {
                     let (own, missing) = (self.role, what(&state));
@@ -427,10 +428,10 @@ impl Receiver for Control {
         let mut state = self.lock();
         if link.peer == Role::Client && !self.filling {
             state.clients.insert(link.id, Arc::clone(link));
-        } else if state.peers.contains_key(&link.peer) {
-            return Err(format!("{} already has a {}", self.role, link.peer));
+        } else if let Entry::Vacant(place) = state.peers.entry(link.peer) {
+            place.insert(Arc::clone(link));
         } else {
-            state.peers.insert(link.peer, Arc::clone(link));
+            return Err(format!("{} already has a {}", self.role, link.peer));
         }
         drop(state);
         self.changed.notify_all();

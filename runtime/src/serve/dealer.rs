@@ -72,11 +72,7 @@ fn asked_for(session: &Session, next: u64) -> Result<Option<u64>, ServeError> {
     }
 }
 
-fn one_run(
-    session: &Session,
-    machine: &mut Machine,
-    run: u64,
-) -> Result<RunReport, ServeError> {
+fn one_run(session: &Session, machine: &mut Machine, run: u64) -> Result<RunReport, ServeError> {
     let control = &session.control;
     control.begin_run(run);
     let mut report = RunReport { run, ..RunReport::default() };

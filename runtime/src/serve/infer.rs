@@ -140,12 +140,11 @@ fn one_run(
     let p0 = Role::Party(0);
     links.send(p0, Frame::control(Kind::Request, 0, vec![]))?;
     // There may be other clients before this one, so there is no limit to the wait.
-    let over = ServeError::PeerEnded { role: p0, why: "it serves no more runs".into() };
     let turn = |state: &mut State| {
         let run = state.accepted.take();
         run.map(Some).or_else(|| state.ended.contains(&p0).then_some(None))
     };
-    let run = links.wait(None, "P0's turn", turn)?.ok_or(over)?;
+    let run = links.wait(None, "P0's turn", turn)?.ok_or_else(|| no_more_runs(p0))?;
     let mut client = ClientRun::new(Arc::clone(&options.plan), run, inputs)?;
     let start = Instant::now();
     let claimed = claim(options, source, links, &mut client);
@@ -170,6 +169,10 @@ fn one_run(
             Err(error)
         }
     }
+}
+
+fn no_more_runs(role: Role) -> ServeError {
+    ServeError::PeerEnded { role, why: "it serves no more runs".into() }
 }
 
 fn claim(
@@ -287,9 +290,8 @@ impl Links {
             if let Some(failure) = state.failure.take() {
                 return Err(failure);
             }
-            let left = limit.map_or(Some(Duration::from_secs(3600)), |limit| {
-                limit.checked_sub(start.elapsed())
-            });
+            let left = limit
+                .map_or(Some(Duration::from_hours(1)), |limit| limit.checked_sub(start.elapsed()));
             let Some(left) = left else {
                 let seconds = limit.unwrap_or_default().as_secs();
                 return Err(ServeError::Waiting {
@@ -304,6 +306,9 @@ impl Links {
     }
 
     fn send(&self, role: Role, frame: Frame) -> Result<(), ServeError> {
+        if self.lock().ended.contains(&role) {
+            return Err(no_more_runs(role));
+        }
         let link = self.lock().links.get(&role).cloned();
         let sent = link.is_some_and(|link| link.send(frame).is_ok());
         if sent {

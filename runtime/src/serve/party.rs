@@ -76,7 +76,9 @@ fn serve_runs(
         match one_run(session, machine, *next) {
             Ok(run) => report.runs.push(run),
             // Called off by the end of the session: the run has not been used by anyone.
-            Err(ServeError::Run(RunError::Aborted { .. })) if session.control.ends_before(*next) => {
+            Err(ServeError::Run(RunError::Aborted { .. }))
+                if session.control.ends_before(*next) =>
+            {
                 break;
             }
             Err(ServeError::Run(RunError::Aborted { .. })) => {}
@@ -99,12 +101,11 @@ fn one_run(
     let control: &Control = &session.control;
     control.begin_run(run);
     let mut report = RunReport { run, ..RunReport::default() };
-    let stored = match &session.store {
-        Some(store) => Some(store.take(run)?),
-        None => {
-            control.tell(&[Role::Dealer], Kind::Ready, run, &[]);
-            None
-        }
+    let stored = if let Some(store) = &session.store {
+        Some(store.take(run)?)
+    } else {
+        control.tell(&[Role::Dealer], Kind::Ready, run, &[]);
+        None
     };
     let (executor, done) = machine.phase(control, (Phase::Offline, run), stored, || ());
     done?;

@@ -135,6 +135,10 @@ pub enum Unmasked {
     NotAMap { phase: Phase, step: u32 },
     #[error("step {step} of the {phase} phase adds no mask of P{party} that it uses nowhere else")]
     NoMask { phase: Phase, step: u32, party: u8 },
+    #[error(
+        "step {step} of the {phase} phase adds value {value} of P{party}, but what it loads was computed from that value"
+    )]
+    Loaded { phase: Phase, step: u32, party: u8, value: u32 },
 }
 
 /// A span as the text form of plans shows it.

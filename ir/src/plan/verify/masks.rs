@@ -2,7 +2,7 @@
 //!
 //! A field of a register is *hidden* by a mask `r` where it is `x + r` (or `x ^ r`) and `x` does not
 //! depend on `r`: whatever `x` is, the field is then uniform. The walk keeps for each register the
-//! terms that it depends on at all, and the fields that terms hide.
+//! terms and operands that it depends on at all, and the fields that terms hide.
 
 use super::{Rule, Work};
 use crate::plan::{OperandKind, TileOp, TileProgram, Word};
@@ -29,6 +29,7 @@ pub(super) struct Field {
 #[derive(Clone, Debug, Default)]
 struct Known {
     depends: BTreeSet<Term>,
+    loads: BTreeSet<u16>,
     hidden: Vec<Field>,
 }
 
@@ -36,13 +37,22 @@ impl Known {
     fn drawn(party: u8, slot: u16, bits: u8) -> Self {
         let term = Term { party, slot };
         let field = Field { term, drawn: bits, low: 0, bits };
-        Self { depends: BTreeSet::from([term]), hidden: vec![field] }
+        Self { depends: BTreeSet::from([term]), hidden: vec![field], ..Self::default() }
+    }
+
+    fn loaded(operand: u16) -> Self {
+        Self { loads: BTreeSet::from([operand]), ..Self::default() }
+    }
+
+    fn size(&self) -> usize {
+        self.depends.len() + self.loads.len()
     }
 
     /// Depends on all of `parts`; nothing hides it.
     fn mixed(parts: &[&Self]) -> Self {
         let depends = parts.iter().flat_map(|part| &part.depends).copied().collect();
-        Self { depends, hidden: Vec::new() }
+        let loads = parts.iter().flat_map(|part| &part.loads).copied().collect();
+        Self { depends, loads, hidden: Vec::new() }
     }
 
     /// A sum, difference or exclusive or: what hides one hides the sum unless the other depends on it.
@@ -56,7 +66,7 @@ impl Known {
 
     fn with_fields(&self, change: impl Fn(Field) -> Option<Field>) -> Self {
         let hidden = self.hidden.iter().copied().filter_map(change).collect();
-        Self { depends: self.depends.clone(), hidden }
+        Self { hidden, ..Self::mixed(&[self]) }
     }
 
     fn shifted_left(&self, by: u8, width: u8) -> Self {
@@ -84,30 +94,41 @@ impl Field {
     }
 }
 
-/// Per operand of the program: the terms that hide all bits of what it writes there.
-pub(super) fn hiding(
+/// What a program writes to an operand; empty for one that it reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    /// The terms that hide all bits of it.
+    pub(super) hidden_by: Vec<Field>,
+    /// All terms that it depends on.
+    pub(super) draws: BTreeSet<Term>,
+    /// All operands that it depends on.
+    pub(super) loads: BTreeSet<u16>,
+}
+
+/// Follows a program; one entry per operand.
+pub(super) fn written(
     program: &TileProgram,
     ring: Word,
     work: &mut Work,
-) -> Result<Vec<Vec<Field>>, Rule> {
+) -> Result<Vec<Written>, Rule> {
     let mut walk = Walk {
         width: ring.bits(),
         words: vec![Known::default(); program.word_regs.into()],
         bits: vec![Known::default(); program.bit_regs.into()],
-        hiding: vec![Vec::new(); program.operands.len()],
+        written: vec![Written::default(); program.operands.len()],
     };
     for op in &program.ops {
         let size = walk.step(program, *op);
         work.spend(1 + size as u64)?;
     }
-    Ok(walk.hiding)
+    Ok(walk.written)
 }
 
 struct Walk {
     width: u8,
     words: Vec<Known>,
     bits: Vec<Known>,
-    hiding: Vec<Vec<Field>>,
+    written: Vec<Written>,
 }
 
 impl Walk {
@@ -116,9 +137,10 @@ impl Walk {
         let w = |r: crate::plan::WordReg| &self.words[usize::from(r.0)];
         let b = |r: crate::plan::BitReg| &self.bits[usize::from(r.0)];
         let (dst, known) = match op {
-            TileOp::Load { dst, .. } | TileOp::Unpack { dst, .. } | TileOp::Const { dst, .. } => {
-                (Dst::Word(dst.0), Known::default())
+            TileOp::Load { dst, operand } | TileOp::Unpack { dst, operand } => {
+                (Dst::Word(dst.0), Known::loaded(operand))
             }
+            TileOp::Const { dst, .. } => (Dst::Word(dst.0), Known::default()),
             TileOp::Random { dst, value, party, bits } => {
                 (Dst::Word(dst.0), Known::drawn(party, value, bits))
             }
@@ -143,9 +165,8 @@ impl Walk {
             }
             TileOp::Select { dst, bit, a } => (Dst::Word(dst.0), Known::mixed(&[b(bit), w(a)])),
             TileOp::FromBit { dst, bit } => (Dst::Word(dst.0), b(bit).clone()),
-            TileOp::LoadBit { dst, .. } | TileOp::ConstBit { dst, .. } => {
-                (Dst::Bit(dst.0), Known::default())
-            }
+            TileOp::LoadBit { dst, operand } => (Dst::Bit(dst.0), Known::loaded(operand)),
+            TileOp::ConstBit { dst, .. } => (Dst::Bit(dst.0), Known::default()),
             TileOp::RandomBit { dst, value, party } => {
                 (Dst::Bit(dst.0), Known::drawn(party, value, 1))
             }
@@ -164,14 +185,14 @@ impl Walk {
             }
             TileOp::Store { src, operand } | TileOp::Pack { src, operand } => {
                 let known = w(src).clone();
-                return self.write(program, operand, &known);
+                return self.write(program, operand, known);
             }
             TileOp::StoreBit { src, operand } => {
                 let known = b(src).clone();
-                return self.write(program, operand, &known);
+                return self.write(program, operand, known);
             }
         };
-        let size = known.depends.len();
+        let size = known.size();
         match dst {
             Dst::Word(at) => self.words[usize::from(at)] = known,
             Dst::Bit(at) => self.bits[usize::from(at)] = known,
@@ -179,14 +200,19 @@ impl Walk {
         size
     }
 
-    fn write(&mut self, program: &TileProgram, operand: u16, known: &Known) -> usize {
+    fn write(&mut self, program: &TileProgram, operand: u16, known: Known) -> usize {
         let at = usize::from(operand);
         let bits = match program.operands[at].kind {
             OperandKind::Packed { bits } => bits,
             OperandKind::Words | OperandKind::Table { .. } => self.width,
         };
-        self.hiding[at] = known.hidden.iter().copied().filter(|f| f.hides_low(bits)).collect();
-        known.depends.len()
+        let size = known.size();
+        self.written[at] = Written {
+            hidden_by: known.hidden.into_iter().filter(|f| f.hides_low(bits)).collect(),
+            draws: known.depends,
+            loads: known.loads,
+        };
+        size
     }
 }
 
@@ -206,8 +232,8 @@ mod tests {
             "values 4 word_regs 4 bit_regs 4 {{ write packed bits {bits} read words {code} }}"
         );
         let program = TileProgram::parse(&mut Lexer::new(&text)).unwrap();
-        let found = hiding(&program, Word::W32, &mut Work::default()).unwrap();
-        found[0].iter().map(|field| (field.term.party, field.term.slot)).collect()
+        let found = written(&program, Word::W32, &mut Work::default()).unwrap();
+        found[0].hidden_by.iter().map(|field| (field.term.party, field.term.slot)).collect()
     }
 
     const X: &str = "load dst w0 operand 1 random dst w1 value 3 party 0 bits 25";

@@ -7,12 +7,13 @@
 //! | `step.rs` | spans lie in their arena, lengths and indices fit the operation |
 //! | `order.rs` | accesses that conflict are ordered, and what is read has been written |
 //! | `messages.rs` | every message is sent once and received once, and all roles come to their end |
-//! | `masks.rs`, `safety.rs` | what leaves a role is hidden by a mask that nothing else uses |
+//! | `masks.rs`, `flow.rs`, `safety.rs` | what leaves a role is hidden by a mask that nothing else uses |
 //!
 //! Plans come from files, so nothing here trusts them: no arithmetic can overflow, and the work is
 //! bounded by [`Work`].
 
 mod error;
+mod flow;
 mod masks;
 mod messages;
 mod order;
@@ -26,6 +27,7 @@ pub(crate) mod testing;
 pub use error::{Place, PlanError, Rule, SpanText, Unmasked};
 
 use super::{Phase, Plan, Role};
+use flow::Flow;
 
 type Check = Result<(), PlanError>;
 
@@ -46,9 +48,10 @@ impl Plan {
         tables::check(self)?;
         program::check(self)?;
         step::check(self)?;
-        let payloads = order::check(self, &mut work)?;
+        let mut flow = Flow::new(self);
+        let payloads = order::check(self, &mut flow, &mut work)?;
         messages::check(self)?;
-        safety::check(self, &payloads, &mut work)
+        safety::check(self, &payloads, &mut flow, &mut work)
     }
 }
 

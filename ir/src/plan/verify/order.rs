@@ -5,6 +5,7 @@
 //! from bytes to the last writer and the readers since then names all conflicts.
 
 use super::error::SpanText;
+use super::flow::{Flow, Origin, Set};
 use super::step::{Access, accesses};
 use super::{PlanError, Rule, Work, at_step};
 use crate::plan::{Phase, Plan, Region, Role, Span, Step, StepOp};
@@ -25,9 +26,14 @@ pub(super) struct Piece {
     pub(super) phase: Phase,
     pub(super) step: u32,
     pub(super) span: Span,
+    pub(super) origin: Origin,
 }
 
-pub(super) fn check(plan: &Plan, work: &mut Work) -> Result<Vec<Payload>, PlanError> {
+pub(super) fn check(
+    plan: &Plan,
+    flow: &mut Flow<'_>,
+    work: &mut Work,
+) -> Result<Vec<Payload>, PlanError> {
     let mut payloads = Vec::new();
     for role in &plan.roles {
         let mut memory = [Memory::default(), Memory::default()];
@@ -40,7 +46,9 @@ pub(super) fn check(plan: &Plan, work: &mut Work) -> Result<Vec<Payload>, PlanEr
                 let list = accesses(plan, &step.op, work).map_err(&fail)?;
                 check_phase(&list, phase).and_then(|()| check_overlap(&list)).map_err(&fail)?;
                 let mut visit = Visit { phase, ancestors: &mut ancestors, work: &mut *work };
-                visit.all(&mut memory, &list).map_err(&fail)?;
+                let read = visit.reads(&mut memory, &list).map_err(&fail)?;
+                let origins = flow.step(phase, &step.op, &read, visit.work).map_err(&fail)?;
+                visit.writes(&mut memory, &list, &origins).map_err(&fail)?;
                 if let StepOp::Send { message, src } = step.op {
                     let pieces = memory[src.region as usize].pieces(src);
                     let role = role.role;
@@ -68,7 +76,7 @@ fn check_phase(list: &[Access], phase: Phase) -> Result<(), Rule> {
 /// What a step writes, it touches only once.
 fn check_overlap(list: &[Access]) -> Result<(), Rule> {
     let key = |access: &Access| (access.span.region, access.span.at, access.span.len);
-    let mut sorted = list.to_vec();
+    let mut sorted: Vec<Access> = list.iter().copied().filter(|a| a.span.len > 0).collect();
     sorted.sort_unstable_by_key(key);
     // The furthest end so far, of all accesses and of writes.
     let mut ends: Option<(Region, u64, u64)> = None;
@@ -91,6 +99,7 @@ fn check_overlap(list: &[Access]) -> Result<(), Rule> {
 struct Segment {
     end: u64,
     writer: (Phase, u32),
+    origin: Origin,
     readers: Vec<(Phase, u32)>,
 }
 
@@ -118,7 +127,8 @@ impl Memory {
         let piece = |(&start, segment): (&u64, &Segment)| {
             let at = start.max(span.at);
             let (phase, step) = segment.writer;
-            Piece { phase, step, span: Span { at, len: segment.end.min(end) - at, ..span } }
+            let span = Span { at, len: segment.end.min(end) - at, ..span };
+            Piece { phase, step, span, origin: segment.origin }
         };
         inside.map(piece).collect()
     }
@@ -132,19 +142,34 @@ struct Visit<'a, 'b> {
 }
 
 impl Visit<'_, '_> {
-    fn all(&mut self, memory: &mut [Memory; 2], list: &[Access]) -> Result<(), Rule> {
-        for access in list {
-            let arena = &mut memory[access.span.region as usize];
-            if access.write {
-                self.write(arena, access.span)
-            } else {
-                self.read(arena, access.span)
-            }?;
+    /// Per access, where the bytes that it reads come from; nothing for a write.
+    fn reads(&mut self, memory: &mut [Memory; 2], list: &[Access]) -> Result<Vec<Vec<Set>>, Rule> {
+        let mut found = Vec::with_capacity(list.len());
+        for Access { span, write } in list {
+            let mut sets = Vec::new();
+            if !write && span.len > 0 {
+                self.read(&mut memory[span.region as usize], *span, &mut sets)?;
+            }
+            found.push(sets);
+        }
+        Ok(found)
+    }
+
+    fn writes(
+        &mut self,
+        memory: &mut [Memory; 2],
+        list: &[Access],
+        origins: &[Origin],
+    ) -> Result<(), Rule> {
+        for (Access { span, write }, origin) in list.iter().zip(origins) {
+            if *write && span.len > 0 {
+                self.write(&mut memory[span.region as usize], *span, *origin)?;
+            }
         }
         Ok(())
     }
 
-    fn read(&mut self, memory: &mut Memory, span: Span) -> Result<(), Rule> {
+    fn read(&mut self, memory: &mut Memory, span: Span, sets: &mut Vec<Set>) -> Result<(), Rule> {
         let end = span.at + span.len;
         let me = (self.phase, self.ancestors.step);
         // What nobody can overwrite any more needs no list of readers.
@@ -164,6 +189,9 @@ impl Visit<'_, '_> {
                 break;
             }
             self.ordered(segment.writer, span)?;
+            if sets.last() != Some(&segment.origin.all) {
+                sets.push(segment.origin.all);
+            }
             if !last && segment.readers.last() != Some(&me) {
                 segment.readers.push(me);
             }
@@ -175,7 +203,7 @@ impl Visit<'_, '_> {
         Ok(())
     }
 
-    fn write(&mut self, memory: &mut Memory, span: Span) -> Result<(), Rule> {
+    fn write(&mut self, memory: &mut Memory, span: Span, origin: Origin) -> Result<(), Rule> {
         let end = span.at + span.len;
         memory.split(span.at, self.work)?;
         memory.split(end, self.work)?;
@@ -190,7 +218,7 @@ impl Visit<'_, '_> {
             }
         }
         let writer = (self.phase, self.ancestors.step);
-        memory.0.insert(span.at, Segment { end, writer, readers: Vec::new() });
+        memory.0.insert(span.at, Segment { end, writer, origin, readers: Vec::new() });
         Ok(())
     }
 

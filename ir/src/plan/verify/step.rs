@@ -254,11 +254,11 @@ pub(super) struct Access {
     pub(super) write: bool,
 }
 
-/// Everything that a step touches, for steps that [`check`] has passed.
+/// Everything that a step touches, for steps that [`check`] has passed; a map's operands in their order.
 pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<Access>, Rule> {
     let read = |span: &Span| Access { span: *span, write: false };
     let write = |span: &Span| Access { span: *span, write: true };
-    let mut list = match op {
+    let list = match op {
         StepOp::Map { program, spans, .. } => {
             let operands = &plan.programs[*program as usize].operands;
             let access = |(o, &span): (&crate::plan::Operand, _)| Access { span, write: o.write };
@@ -281,7 +281,6 @@ pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<
         }
         StepOp::Send { src, .. } => vec![read(src)],
     };
-    list.retain(|access| access.span.len > 0);
     work.spend(list.len() as u64)?;
     Ok(list)
 }

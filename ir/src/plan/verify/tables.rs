@@ -110,11 +110,7 @@ impl Names<'_> {
             port.mask,
             &Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
         )?;
-        self.one_per_party(&port.masked)?;
-        for (&message, to) in port.masked.iter().zip(self.plan.compute_parties()) {
-            self.name(message, &Expected { kind: MessageKind::Input, from: client, to, bytes })?;
-        }
-        Ok(())
+        self.to_parties(&port.masked, MessageKind::Input, client, bytes)
     }
 
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
@@ -153,14 +149,26 @@ impl Names<'_> {
             let (kind, dealer) = (MessageKind::Mask, Role::Dealer);
             self.name(mask, &Expected { kind, from: dealer, to: Role::Owner, bytes })?;
         }
-        // A parameter that only its owner uses is not sent at all.
-        let receivers: Vec<Role> = self.plan.compute_parties().filter(|&to| to != from).collect();
-        let expected = receivers.len();
-        if ![0, expected].contains(&param.masked.len()) {
-            return Err(count("messages", param.masked.len(), expected));
-        }
-        for (&message, to) in param.masked.iter().zip(receivers) {
-            self.name(message, &Expected { kind: MessageKind::Weight, from, to, bytes })?;
+        self.to_parties(&param.masked, MessageKind::Weight, from, bytes)
+    }
+
+    /// Names messages to compute parties, at most one each: a party that has no use for a value is
+    /// not sent it.
+    fn to_parties(
+        &mut self,
+        messages: &[u32],
+        kind: MessageKind,
+        from: Role,
+        bytes: u64,
+    ) -> Result<(), Rule> {
+        let plan = self.plan;
+        let mut receivers = plan.compute_parties().filter(|&to| to != from);
+        for (at, &message) in messages.iter().enumerate() {
+            let found = plan.messages.get(message as usize).map(|m| m.to);
+            let to = receivers.find(|to| found.is_none_or(|found| found == *to));
+            let most = usize::from(plan.parties);
+            let to = to.ok_or_else(|| count("messages in order of receivers", at, most))?;
+            self.name(message, &Expected { kind, from, to, bytes })?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ mod thin;
 
 use super::scratch::at_least;
 use super::{Cpu, RingWord, Scratch};
-pub(super) use columns::{Columns, Patches, Rows};
+pub(super) use columns::{Columns, Patches, Rows, every};
 use micro::{Micro, Tiling};
 
 /// Rows of the right operand per block.
