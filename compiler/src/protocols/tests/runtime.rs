@@ -137,5 +137,5 @@ fn layers_agree_bit_for_bit_in_64_bits() {
       %7 = reveal %6 port port0 : masked<60q-12>[4x30]
       return %7
     }";
-    assert_agree(text, Word::W64, &numbers(20, 1 << 20), &[numbers(150, 1 << 14)]);
+    assert_agree(text, Word::W64, &numbers(20, 1 << 19), &[numbers(150, 1 << 14)]);
 }
