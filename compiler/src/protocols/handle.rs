@@ -24,9 +24,9 @@
 //! fn sum(d: &Delta, s: &Share) { let _ = d + s; }
 //! ```
 
+use mpcc_ir::text::OpText as _;
 use mpcc_ir::views::{Elem, Op, Ty, ViewsProgram};
 use mpcc_ir::{Id, Shape};
-use mpcc_ir::text::OpText as _;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

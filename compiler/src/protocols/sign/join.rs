@@ -91,9 +91,7 @@ impl Term {
 fn deal(b: &Builder, s: usize, product: &Product, eqs: &[&MaskedBit]) -> Term {
     match product {
         None => Term::One,
-        Some(_) if s.is_power_of_two() => {
-            Term::Bit((&eqs[s.trailing_zeros() as usize].lam).into())
-        }
+        Some(_) if s.is_power_of_two() => Term::Bit((&eqs[s.trailing_zeros() as usize].lam).into()),
         Some(product) => Term::Bit(b.deal(product).into()),
     }
 }
@@ -119,9 +117,7 @@ fn less(
     let mut acc: Vec<ShareBit> = (0..1 << last).map(|s| term(last, s)).collect();
     for j in (0..last).rev() {
         let (without, with) = acc.split_at(1 << j);
-        acc = (0..1 << j)
-            .map(|s| &eqs[j].delta * &without[s] + &with[s] + term(j, s))
-            .collect();
+        acc = (0..1 << j).map(|s| &eqs[j].delta * &without[s] + &with[s] + term(j, s)).collect();
     }
     acc.swap_remove(0)
 }

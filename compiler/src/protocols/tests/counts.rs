@@ -50,7 +50,8 @@ const CONV: &str = "program {
 
 fn views(weights: WeightsMode) -> String {
     let (_, views) = expanded(CONV, &ExpandOptions { weights, ..ExpandOptions::default() });
-    let costs: Vec<String> = by_origin(&views).iter().map(|(at, c)| format!("%{at}: {c}")).collect();
+    let costs: Vec<String> =
+        by_origin(&views).iter().map(|(at, c)| format!("%{at}: {c}")).collect();
     let edges = edges(&views);
     let weights = edges.weight_bits;
     format!("{views}\n{}; {}\nweights: {weights} bits", costs.join("\n"), total(&views))
@@ -58,15 +59,122 @@ fn views(weights: WeightsMode) -> String {
 
 #[test]
 fn a_convolution_with_weights_of_p0() {
-    assert_snapshot!(views(WeightsMode::Party0), @"");
+    assert_snapshot!(views(WeightsMode::Party0), @r"
+views {
+  %0 = random value 0 once false p0 false : mask<32>[1x1x2x2] @0
+  %1 = input_delta %0 port port0 : delta<32>[1x1x2x2] @0
+  %2 = weight_plain param w0 : share0<32>[1x1x1x1] @1
+  %3 = random value 1 once true p0 true : mask<32>[1x1x1x1] @1
+  %4 = weight_delta %3 param w0 : delta<32>[1x1x1x1] @1
+  %5 = weight_plain param w1 : share0<32>[1] @2
+  %6 = reshape %5 : share<32>[1x1x1x1] @3
+  %7 = expand %6 : share<32>[1x1x2x2] @3
+  %8 = conv %1, %2 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : share0<32>[1x1x2x2] @3
+  %9 = conv %0, %3 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : dealt<32>[1x1x2x2] @3
+  %10 = deal %9 value 3 zeros 0 : mask<32>[1x1x2x2] @3
+  %11 = conv %0, %4 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : share<32>[1x1x2x2] @3
+  %12 = sub %10, %11 : share<32>[1x1x2x2] @3
+  %13 = add %12, %7 : share<32>[1x1x2x2] @3
+  %14 = add %8, %13 : share<32>[1x1x2x2] @3
+  %15 = narrow %14 : share<28>[1x1x2x2] @4
+  %16 = const value 128 : public<28>[1x1x2x2] @4
+  %17 = at_p0 %16 : share0<28>[1x1x2x2] @4
+  %18 = add %15, %17 : share<28>[1x1x2x2] @4
+  %19 = shr %18 by 8 : share<28>[1x1x2x2] @4
+  %20 = narrow %19 : share<20>[1x1x2x2] @4
+  %21 = random value 4 once false p0 false : mask<20>[1x1x2x2] @4
+  %22 = open %20, %21 : delta<20>[1x1x2x2] @4
+  %23 = reveal %22, %21 port port0 : delta<20>[1x1x2x2] @5
+  return %23
+}
+%0: 0 rounds, 0 bits each way, 0 dealt
+%1: 0 rounds, 0 bits each way, 0 dealt
+%2: 0 rounds, 0 bits each way, 0 dealt
+%3: 0 rounds, 0 bits each way, 128 dealt
+%4: 1 round, 80 bits each way, 0 dealt
+%5: 0 rounds, 0 bits each way, 0 dealt; 1 round, 80 bits each way, 128 dealt
+weights: 32 bits
+");
 }
 
 #[test]
 fn a_convolution_with_weights_of_an_outside_owner() {
-    assert_snapshot!(views(WeightsMode::Owner), @"");
+    assert_snapshot!(views(WeightsMode::Owner), @r"
+views {
+  %0 = random value 0 once false p0 false : mask<32>[1x1x2x2] @0
+  %1 = input_delta %0 port port0 : delta<32>[1x1x2x2] @0
+  %2 = random value 1 once true p0 false : mask<32>[1x1x1x1] @1
+  %3 = weight_delta %2 param w0 : delta<32>[1x1x1x1] @1
+  %4 = at_p0 %3 : share0<32>[1x1x1x1] @1
+  %5 = sub %4, %2 : share<32>[1x1x1x1] @1
+  %6 = random value 2 once true p0 false : mask<32>[1] @2
+  %7 = weight_delta %6 param w1 : delta<32>[1] @2
+  %8 = at_p0 %7 : share0<32>[1] @2
+  %9 = sub %8, %6 : share<32>[1] @2
+  %10 = reshape %9 : share<32>[1x1x1x1] @3
+  %11 = expand %10 : share<32>[1x1x2x2] @3
+  %12 = conv %1, %5 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : share<32>[1x1x2x2] @3
+  %13 = conv %0, %2 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : dealt<32>[1x1x2x2] @3
+  %14 = deal %13 value 3 zeros 0 : mask<32>[1x1x2x2] @3
+  %15 = conv %0, %3 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : share<32>[1x1x2x2] @3
+  %16 = sub %14, %15 : share<32>[1x1x2x2] @3
+  %17 = add %16, %11 : share<32>[1x1x2x2] @3
+  %18 = add %12, %17 : share<32>[1x1x2x2] @3
+  %19 = narrow %18 : share<28>[1x1x2x2] @4
+  %20 = const value 128 : public<28>[1x1x2x2] @4
+  %21 = at_p0 %20 : share0<28>[1x1x2x2] @4
+  %22 = add %19, %21 : share<28>[1x1x2x2] @4
+  %23 = shr %22 by 8 : share<28>[1x1x2x2] @4
+  %24 = narrow %23 : share<20>[1x1x2x2] @4
+  %25 = random value 4 once false p0 false : mask<20>[1x1x2x2] @4
+  %26 = open %24, %25 : delta<20>[1x1x2x2] @4
+  %27 = reveal %26, %25 port port0 : delta<20>[1x1x2x2] @5
+  return %27
+}
+%0: 0 rounds, 0 bits each way, 0 dealt
+%1: 0 rounds, 0 bits each way, 0 dealt
+%2: 0 rounds, 0 bits each way, 0 dealt
+%3: 0 rounds, 0 bits each way, 128 dealt
+%4: 1 round, 80 bits each way, 0 dealt
+%5: 0 rounds, 0 bits each way, 0 dealt; 1 round, 80 bits each way, 128 dealt
+weights: 64 bits
+");
 }
 
 #[test]
 fn a_convolution_with_public_weights() {
-    assert_snapshot!(views(WeightsMode::Public), @"");
+    assert_snapshot!(views(WeightsMode::Public), @r"
+views {
+  %0 = random value 0 once false p0 false : mask<32>[1x1x2x2] @0
+  %1 = input_delta %0 port port0 : delta<32>[1x1x2x2] @0
+  %2 = weight_plain param w0 : public<32>[1x1x1x1] @1
+  %3 = weight_plain param w1 : public<32>[1] @2
+  %4 = at_p0 %3 : share0<32>[1] @3
+  %5 = reshape %4 : share<32>[1x1x1x1] @3
+  %6 = expand %5 : share<32>[1x1x2x2] @3
+  %7 = conv %0, %2 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : mask<32>[1x1x2x2] @3
+  %8 = neg %7 : mask<32>[1x1x2x2] @3
+  %9 = at_p0 %1 : share0<32>[1x1x2x2] @3
+  %10 = conv %9, %2 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : share0<32>[1x1x2x2] @3
+  %11 = add %8, %6 : share<32>[1x1x2x2] @3
+  %12 = add %10, %11 : share<32>[1x1x2x2] @3
+  %13 = narrow %12 : share<28>[1x1x2x2] @4
+  %14 = const value 128 : public<28>[1x1x2x2] @4
+  %15 = at_p0 %14 : share0<28>[1x1x2x2] @4
+  %16 = add %13, %15 : share<28>[1x1x2x2] @4
+  %17 = shr %16 by 8 : share<28>[1x1x2x2] @4
+  %18 = narrow %17 : share<20>[1x1x2x2] @4
+  %19 = random value 1 once false p0 false : mask<20>[1x1x2x2] @4
+  %20 = open %18, %19 : delta<20>[1x1x2x2] @4
+  %21 = reveal %20, %19 port port0 : delta<20>[1x1x2x2] @5
+  return %21
+}
+%0: 0 rounds, 0 bits each way, 0 dealt
+%1: 0 rounds, 0 bits each way, 0 dealt
+%2: 0 rounds, 0 bits each way, 0 dealt
+%3: 0 rounds, 0 bits each way, 0 dealt
+%4: 1 round, 80 bits each way, 0 dealt
+%5: 0 rounds, 0 bits each way, 0 dealt; 1 round, 80 bits each way, 0 dealt
+weights: 0 bits
+");
 }

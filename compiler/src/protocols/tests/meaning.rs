@@ -72,7 +72,9 @@ fn local_operations_on_shares() {
 fn local_operations_on_weights() {
     for kind in ["weight", "public"] {
         for (op, shape, want) in LOCAL {
-            if ["scale", "offset"].iter().any(|w| op.starts_with(w)) || kind == "public" && op.contains("%y") {
+            if ["scale", "offset"].iter().any(|w| op.starts_with(w))
+                || kind == "public" && op.contains("%y")
+            {
                 continue; // The masked level has no such operation.
             }
             let op = op.replace("%x", "%0").replace("%y", "%1");
@@ -95,8 +97,10 @@ fn local_operations_on_weights() {
                 masks[0], masks[1]
             );
             let x: Vec<i64> = (0..want.len() as i64).map(|i| i - 3).collect();
-            let product: Vec<i64> = x.iter().zip(want).map(|(x, w)| i64::from((x * w) as i8)).collect();
-            let difference: Vec<i64> = x.iter().zip(want).map(|(x, w)| i64::from((x - w) as i8)).collect();
+            let product: Vec<i64> =
+                x.iter().zip(want).map(|(x, w)| i64::from((x * w) as i8)).collect();
+            let difference: Vec<i64> =
+                x.iter().zip(want).map(|(x, w)| i64::from((x - w) as i8)).collect();
             assert_reveals(&text, &[&x], &[&X, &Y], &[&product, &difference]);
         }
     }
@@ -119,7 +123,16 @@ fn a_convolution_adds_its_bias() {
         );
         // Each channel: tap 1 on the row itself, tap 0 on the row above (zero above the first).
         let x = [1, 2, 3, 4, -5, 6, 7, 1 << 20];
-        let want = [20 + 100, 40 + 100, 60 + 10 + 100, 80 + 20 + 100, 15 - 9, -18 - 9, -21 - 5 - 9, (-3 << 20) + 6 - 9];
+        let want = [
+            20 + 100,
+            40 + 100,
+            60 + 10 + 100,
+            80 + 20 + 100,
+            15 - 9,
+            -18 - 9,
+            -21 - 5 - 9,
+            (-3 << 20) + 6 - 9,
+        ];
         assert_reveals(&text, &[&x], &[&[10, 20, 1, -3], &[100, -9]], &[&want]);
     }
 }

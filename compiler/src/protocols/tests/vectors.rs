@@ -1,7 +1,7 @@
 //! The executable specification's results and costs: `tests/spec/vectors.json`.
 
-use super::super::{Bilinear, Builder, MaskedBit, MaskedIn, Share, ShareBit, to_shares};
 use super::super::{AtP0 as _, Masked, lift, powers, product, relu, rescale, sign};
+use super::super::{Bilinear, Builder, MaskedBit, MaskedIn, Share, ShareBit, to_shares};
 use super::{finish, run_views, signed};
 use mpcc_ir::views::cost::Cost;
 use mpcc_ir::views::{Elem, Op};
@@ -53,9 +53,7 @@ fn build(b: &Builder, case: &Case) -> Id {
             let op = Bilinear { op: Op::MatMul, shape: Shape::of(&[2, 2]) };
             product::of_masked(b, &op, &x, &y).id()
         }
-        "open_truncated" => {
-            masked(rescale::open_truncated(b, &to_shares(&input(0, k)), case.t, n))
-        }
+        "open_truncated" => masked(rescale::open_truncated(b, &to_shares(&input(0, k)), case.t, n)),
         "lift" => masked(lift::lift(b, &input(0, n), k)),
         "powers" => powers::polynomial(b, &input(0, k), &case.coef).id(),
         "negative" => bit(&sign::negative(b, &input(0, n), case.block)),
