@@ -128,15 +128,35 @@ fn shape_arithmetic_vanishes_and_scalars_stay_public() {
         node("y = Add z b"),
     ];
     let model = model(&["2", "3", "4"], vec![floats("b", &[12], &[1.0; 12])], nodes);
-    assert_snapshot!(accepted(&model), @"");
+    assert_snapshot!(accepted(&model), @r#"
+    nn {
+      name "s"
+      name "zero"
+      name "batch"
+      name "rest"
+      name "to"
+      name "flat"
+      name "half"
+      name "z"
+      name "y"
+      %0 = input port port0 : secret[2x3x4]
+      %1 = reshape %0 : secret[2x12] @5
+      %2 = scale %1 by 0.5 : secret[2x12] @7
+      %3 = param id w0 : weight[1x12] @8
+      %4 = expand %3 : weight[2x12] @8
+      %5 = add %2, %4 : secret[2x12] @8
+      return %5
+    }
+    "#);
 }
 
 #[test]
 fn the_end_of_a_model_is_left_to_the_receiver() {
-    let nodes = vec![node("r = Relu x"), node("p = Softmax r"), int_attr(node("y = ArgMax p"), "axis", 1)];
+    let nodes =
+        vec![node("r = Relu x"), node("p = Softmax r"), int_attr(node("y = ArgMax p"), "axis", 1)];
     let bytes = model(&["2", "3"], vec![], nodes).encode_to_vec();
     let graph = import(&bytes, &ImportOptions::default()).unwrap();
-    assert_snapshot!(format!("{:?}", graph.outputs[0].clear), @"");
+    assert_snapshot!(format!("{:?}", graph.outputs[0].clear), @"[Softmax { axis: 1 }, ArgMax { axis: 1, last: false }]");
 }
 
 #[test]
@@ -153,13 +173,25 @@ fn all_nodes_that_cannot_run_are_named_at_once() {
         node("y = Relu i"),
     ];
     let model = model(&["2", "3"], vec![ints("k", &[1])], nodes);
-    assert_snapshot!(refused(&model), @"");
+    assert_snapshot!(refused(&model), @r"
+    7 nodes of the model cannot be run privately
+      Tanh `a`: the operator is not supported; use Relu, LeakyRelu, HardSigmoid, HardSwish or Clip in its place and train again
+      Sigmoid `b`: it is supported only at the very end of the model, where the receiver computes it in the clear; use HardSigmoid or Relu in its place and train again
+      Div `c`: its divisor depends on a model input; divide by a constant, or compute the division outside of the model
+      Sqrt `d`: the operator is not supported; compute it outside of the model, or see README.md for what is supported
+      Pow `f`: its exponent is 0.5; only the same whole number from 1 to 16 everywhere is supported: rewrite the formula
+      TopK `g`: the operator is not supported; compute it outside of the model, or see README.md for what is supported
+      Erf `i`: the operator is not supported; use Relu, LeakyRelu, HardSigmoid, HardSwish or Clip in its place and train again
+    ");
 }
 
 #[test]
 fn open_shapes_say_which_option_closes_them() {
     let model = model(&["batch", "3", "h", "w"], vec![], vec![node("y = Relu x")]);
-    assert_snapshot!(refused(&model), @"");
+    assert_snapshot!(refused(&model), @r"
+    the shapes of some inputs are open, and a private run needs fixed ones
+      `x` is [batch,3,h,w]: for example, add --shape x=1,3,224,224
+    ");
     let shapes = |name: &str, dims: &[usize]| ImportOptions {
         shapes: vec![(name.to_owned(), dims.to_vec())],
         ..ImportOptions::default()
@@ -167,8 +199,8 @@ fn open_shapes_say_which_option_closes_them() {
     let import = |options| super::import(&model.encode_to_vec(), &options);
     let graph = import(shapes("x", &[1, 3, 8, 8])).unwrap();
     assert_eq!(graph.program.nodes[0].ty.shape[..], [1, 3, 8, 8]);
-    assert_snapshot!(import(shapes("x", &[1, 4, 8, 8])).unwrap_err(), @"");
-    assert_snapshot!(import(shapes("z", &[1])).unwrap_err(), @"");
+    assert_snapshot!(import(shapes("x", &[1, 4, 8, 8])).unwrap_err(), @"input `x` is batch,3,h,w in the model and 1,4,8,8 in --shape; make them agree");
+    assert_snapshot!(import(shapes("z", &[1])).unwrap_err(), @"the model has no input `z`; its inputs are: x");
 }
 
 #[test]
@@ -196,9 +228,24 @@ fn broken_files_are_named() {
         graph(&|g| g.initializer[0].dims = vec![1 << 40, 1 << 40]),
         graph(&|g| g.initializer[0].dims = vec![-2]),
     ];
-    assert_snapshot!(messages.join("\n"), @"");
+    assert_snapshot!(messages.join("\n"), @r"
+    the file holds no graph; it may be truncated or not an ONNX model: export it again
+    the file does not say which ONNX operator set it uses; export it again
+    the model uses ONNX operator set 6, and 7 to 28 are supported; convert it with onnx.version_converter or export it with opset_version=17
+    node `y` reads `c`, which nothing defines; export the model again
+    the nodes y form a cycle; export the model again
+    `y` is defined twice; export the model again
+    output `z` is not computed by any node; export the model again
+    output `b` depends on no input, so there is nothing to compute; remove it
+    the model has no inputs; export it again with at least one
+    tensor `b` has an entry that is not a number; a private run cannot represent it: repair the weights
+    tensor `b`: it holds 1 elements of FLOAT and should hold 2; export the model again
+    tensor `b` is kept in another file; join them with onnx.save(onnx.load(path), joined_path)
+    tensor `b`: its extents [1099511627776, 1099511627776] are not valid; export the model again
+    tensor `b`: its extents [-2] are not valid; export the model again
+    ");
     let bytes = good.encode_to_vec();
-    assert_snapshot!(import(&bytes[..bytes.len() - 3], &ImportOptions::default()).unwrap_err(), @"");
+    assert_snapshot!(import(&bytes[..bytes.len() - 3], &ImportOptions::default()).unwrap_err(), @"this is not an ONNX file (failed to decode Protobuf message: ModelProto.opset_import: invalid varint); it may be truncated: fetch or export it again");
 }
 
 #[test]
@@ -208,8 +255,13 @@ fn a_small_file_cannot_ask_for_a_large_tensor() {
         let nodes = vec![node(op), node("y = Add x c")];
         refused(&model(&["2"], vec![shape, floats("one", &[1, 1], &[1.0])], nodes))
     };
-    let messages = [huge("c = ConstantOfShape s"), huge("c = Expand one s"), huge("c = Tile one s")];
-    assert_snapshot!(messages.join("\n"), @"");
+    let messages =
+        [huge("c = ConstantOfShape s"), huge("c = Expand one s"), huge("c = Tile one s")];
+    assert_snapshot!(messages.join("\n"), @r"
+    the number of elements of `c` is 1099511627776, over the limit of 268435456; raise the limit if you trust the model
+    the number of elements of `c` is 1099511627776, over the limit of 268435456; raise the limit if you trust the model
+    the number of elements of `c` is 1099511627776, over the limit of 268435456; raise the limit if you trust the model
+    ");
 }
 
 /// Files cut off or with a byte changed are refused or accepted, and never a panic.
