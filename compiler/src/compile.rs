@@ -2,15 +2,15 @@
 
 use crate::calibrate::{CalibrateError, CalibrationReport, calibrate};
 use crate::import::{ImportError, ImportOptions, import};
-use crate::lower::{FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower};
+use crate::lower::{
+    FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower,
+};
+use crate::{masked_passes, passes};
 use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, ScheduleOptions, schedule};
-use crate::{masked_passes, passes};
 use mpcc_ir::codec;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{
-    InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word,
-};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word};
 use mpcc_ir::weights::Weights;
 
 /// What the user chooses.
@@ -106,6 +106,7 @@ pub fn compile(
     let mut lowered = lower(&graph, &lowering)?;
     drop(graph);
     masked_passes::run_all(&mut lowered.program);
+
     progress("scheduling");
     let expansion =
         ExpandOptions { weights: options.weights, parties: options.parties, ..Default::default() };
@@ -128,6 +129,7 @@ pub fn compile(
     let plan = schedule(&lowered.program, &views, model, scheduling);
     progress("verifying the plan");
     plan.verify()?;
+
     Ok(Compiled { plan, weights, calibration, formats: lowered.report })
 }
 

@@ -1,6 +1,7 @@
 //! Compiles ONNX models to mpcc plans.
 
 pub mod calibrate;
+pub mod clear;
 pub mod compile;
 pub mod import;
 pub mod lower;

@@ -13,7 +13,7 @@
 //! anyone sees it.
 
 use crate::files::write_atomically;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,8 @@ pub enum CodecError {
     Payload { reason: String },
     #[error("the plan has {bytes} byte(s) after its end; compile the model again")]
     Trailing { bytes: usize },
+    #[error("the plan breaks a rule, do not run it: {0}; compile the model again")]
+    Rule(#[from] PlanError),
 }
 
 /// The bytes of a plan file.
@@ -86,7 +88,9 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, CodecError> {
     if blake3::hash(payload) != blake3::Hash::from_bytes(*digest) {
         return Err(CodecError::Digest);
     }
-    decode_payload(payload)
+    let plan = decode_payload(payload)?;
+    plan.verify()?;
+    Ok(plan)
 }
 
 /// bincode's limit is a constant and counts decoded bytes, at most eight for each byte of payload.
@@ -156,26 +160,8 @@ pub fn write_file(path: &Path, plan: &Plan) -> Result<[u8; 32], CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{WeightsMode, Word};
+    use crate::plan::small;
     use insta::assert_snapshot;
-
-    fn empty() -> Plan {
-        Plan {
-            name: "empty".to_owned(),
-            model_digest: [1; 32],
-            weights_digest: [2; 32],
-            word: Word::W32,
-            parties: 2,
-            weights: WeightsMode::Party0,
-            inputs: vec![],
-            outputs: vec![],
-            params: vec![],
-            programs: vec![],
-            messages: vec![],
-            roles: vec![],
-            layers: vec![],
-        }
-    }
 
     fn refusal(bytes: &[u8]) -> String {
         decode(bytes).unwrap_err().to_string()
@@ -191,14 +177,14 @@ mod tests {
     #[test]
     fn a_file_reads_back() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("empty.plan");
-        let identity = write_file(&path, &empty()).unwrap();
-        assert_eq!(read_file(&path).unwrap(), (empty(), identity));
+        let path = dir.path().join("small.plan");
+        let identity = write_file(&path, &small()).unwrap();
+        assert_eq!(read_file(&path).unwrap(), (small(), identity));
     }
 
     #[test]
     fn other_files_are_refused_by_name() {
-        let bytes = encode(&empty());
+        let bytes = encode(&small());
         assert_snapshot!(refusal(b"PK"), @"not a plan: it does not begin with `mpccplan`; give a file that `mpcc compile` wrote");
         let mut newer = bytes.clone();
         newer[8] = 2;
@@ -213,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_payload_is_refused() {
-        let mut bytes = encode(&empty());
+        let mut bytes = encode(&small());
         // The name's length, as a nine-byte integer of 2^62.
         bytes.splice(HEADER..=HEADER, [253, 0, 0, 0, 0, 0, 0, 0, 0x40]);
         assert_snapshot!(refusal(&sealed(bytes)), @"the plan's payload does not decode (LimitExceeded); compile the model again");

@@ -9,6 +9,8 @@ pub mod nn;
 pub mod plan;
 pub mod shape;
 pub mod ssa;
+#[cfg(test)]
+mod ssa_tests;
 pub mod text;
 pub mod views;
 pub mod weights;

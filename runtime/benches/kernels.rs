@@ -1,6 +1,6 @@
 //! Kernels, a group per family, each beside a loop that shows what the machine can do at best.
 //!
-//! `MPCC_CPU=portable|avx2|avx512 cargo bench -p mpcc-runtime [-- <group>]`. Throughput counts
+//! `MPCC_CPU=portable|avx2|avx512|amx cargo bench -p mpcc-runtime [-- <group>]`. Throughput counts
 //! multiply-adds for products and elements or bytes for the rest. Times are the thread's, so that
 //! other processes on the machine disturb little.
 
@@ -22,8 +22,8 @@ fn words<W: RingWord>(len: usize) -> Vec<W> {
 
 /// Time that this thread has been running; the wall clock where the system does not say.
 fn cpu_time(start: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
+    let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = line.and_then(|line| line.split(' ').next()?.parse().ok());
     nanos.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
@@ -165,10 +165,11 @@ fn run_map<W: RingWord>(
         program.operands.iter().map(|operand| vec![0x5a; bytes(operand)]).collect();
     let bound = buffers.iter_mut().zip(&program.operands);
     let mut bound: Vec<Buffer<'_>> = bound
-        .map(|(buffer, operand)| match operand.write {
-            true => Buffer::Write(buffer),
-            false => Buffer::Read(buffer),
-        })
+        .map(
+            |(buffer, operand)| {
+                if operand.write { Buffer::Write(buffer) } else { Buffer::Read(buffer) }
+            },
+        )
         .collect();
     let (masks, mut scratch) = (masks(), Scratch::new());
     let values: Vec<u32> = (0..u32::from(program.values)).collect();

@@ -129,9 +129,18 @@ impl ClientRun {
 
     /// A message that has not come yet: a mask, or a reveal when all masks are here.
     pub fn awaited(&self) -> Option<u32> {
+        self.missing().next()
+    }
+
+    /// Whether a message of `role` has not come yet.
+    pub fn awaits(&self, role: Role) -> bool {
+        self.missing().any(|id| self.plan.messages[id as usize].from == role)
+    }
+
+    fn missing(&self) -> impl Iterator<Item = u32> {
         let reveals = self.plan.outputs.iter().flat_map(|p| p.shares.iter().chain([&p.masked]));
-        let mut wanted = self.plan.inputs.iter().map(|port| &port.mask).chain(reveals);
-        wanted.find(|id| !self.arrived.contains_key(id)).copied()
+        let wanted = self.plan.inputs.iter().map(|port| &port.mask).chain(reveals).copied();
+        wanted.filter(|id| !self.arrived.contains_key(id))
     }
 
     /// The outputs, when all reveals are here.

@@ -32,6 +32,7 @@ pub enum Until {
     /// As soon as no step can go on without a message.
     Idle,
     /// When all steps are done, or a message has not come for this long (`None`: waits for ever).
+    /// The wait for the first message of an online phase has no limit: nobody may want a run.
     Done(Option<Duration>),
 }
 
@@ -55,6 +56,8 @@ struct State {
     left: usize,
     failed: Option<RunError>,
     counts: Counts,
+    started: Instant,
+    ended: Option<Instant>,
 }
 
 impl Executor {
@@ -74,6 +77,8 @@ impl Executor {
             left: missing.len(),
             failed: None,
             counts: Counts::default(),
+            started: Instant::now(),
+            ended: None,
             missing,
         };
         for (at, step) in role.steps(phase).iter().enumerate() {
@@ -108,6 +113,12 @@ impl Executor {
         self.lock().counts.clone()
     }
 
+    /// Time from the start of the phase, or from the first message of an online phase, to its end.
+    pub fn elapsed(&self) -> Duration {
+        let state = self.lock();
+        state.ended.unwrap_or_else(Instant::now).saturating_duration_since(state.started)
+    }
+
     /// Stops all work; the first error wins and is what [`Executor::work`] returns.
     pub fn fail(&self, error: RunError) {
         let mut state = self.lock();
@@ -131,6 +142,10 @@ impl Executor {
             return Err(peer(PeerError::UnknownMessage { message }));
         };
         let mut state = self.lock();
+        if self.phase == Phase::Online && state.arrived.is_empty() {
+            // Before that, the online phase only waited for somebody to want a run.
+            state.started = Instant::now();
+        }
         if state.arrived.insert(message, Some(packet.payload)).is_some() {
             return Err(peer(PeerError::Twice { message }));
         }
@@ -188,7 +203,8 @@ impl Executor {
                 Until::Done(limit) => {
                     let (woken, late) = self.wait(state, limit);
                     state = woken;
-                    if late && state.running == 0 && state.ready.is_empty() {
+                    let begun = self.phase != Phase::Online || !state.arrived.is_empty();
+                    if late && begun && state.running == 0 && state.ready.is_empty() {
                         state.failed = self.stalled(&state);
                         self.wake.notify_all();
                     }
@@ -250,6 +266,9 @@ impl Executor {
             state.counts.count_sent(&self.role.plan().messages[message as usize], depth);
         }
         state.left -= 1;
+        if state.left == 0 {
+            state.ended = Some(Instant::now());
+        }
         for &next in self.role.schedule(self.phase).dependents(at) {
             // The depth of what the step saw: its own opening is on the wire, not in its buffers.
             let seen = depth - self.opens(step);

@@ -104,6 +104,12 @@ impl Mailbox {
         state.early.retain(|(run, phase), _| *phase == Phase::Setup || *run >= current);
     }
 
+    /// Takes the messages of the setup phase out, for a role that has no steps.
+    pub fn take_setup(&self) -> Vec<Packet> {
+        let early = self.lock().early.remove(&stage(Phase::Setup, 0));
+        early.unwrap_or_default().into_values().collect()
+    }
+
     /// Makes `run` the current one; older runs are over.
     pub fn advance_to(&self, run: u64) {
         let mut state = self.lock();

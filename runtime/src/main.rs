@@ -1,1 +1,10 @@
-fn main() {}
+//! `mpcc-party`: one role of a deployment.
+
+mod cli;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().execute()
+}

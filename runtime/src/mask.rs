@@ -9,20 +9,21 @@
 //!
 //! A mask thus does not depend on how tensors are split, on threads or on the order of messages. The
 //! `aes` crate chooses AES-NI or VAES when it runs, and constant-time portable code otherwise.
+#![expect(clippy::inline_always, reason = "loops must end up inside the cipher's vector functions")]
 
-use crate::kernels::RingWord;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::vaes::RoundKeys;
+use crate::kernels::{Cpu, RingWord};
 use crate::share::Seed;
 use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit, consts::U16};
+use aes::cipher::{
+    Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser,
+    KeyInit, ParBlocks, consts::U16,
+};
 use zeroize::Zeroizing;
 
 /// Context string of the key derivation; changing anything about addresses changes it.
 pub const CONTEXT: &str = "mpcc mask stream, AES-128-CTR, version 1";
-
-/// Blocks that are encrypted at once: 1 KiB, enough to fill every AES pipeline and stay in L1.
-const BATCH: usize = 64;
-
-type Block = Array<u8, U16>;
 
 /// How long a mask lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,13 +36,21 @@ pub enum Epoch {
 
 /// The mask streams that a role can compute: its own as a compute party, all as the dealer.
 pub struct Masks {
-    ciphers: Vec<Option<Aes128>>,
+    streams: Vec<Option<Stream>>,
+}
+
+/// One party's stream.
+struct Stream {
+    cipher: Aes128,
+    /// The same cipher where the processor is good at it.
+    #[cfg(target_arch = "x86_64")]
+    fast: Option<RoundKeys>,
 }
 
 impl Masks {
     /// No stream yet, for `parties` compute parties.
     pub fn new(parties: u8) -> Self {
-        Self { ciphers: vec![const { None }; usize::from(parties)] }
+        Self { streams: (0..parties).map(|_| None).collect() }
     }
 
     /// Adds the stream of `party` for one epoch.
@@ -50,13 +59,13 @@ impl Masks {
     /// If there is no such party.
     #[must_use]
     pub fn with_party(mut self, party: u8, seed: &Seed, epoch: Epoch) -> Self {
-        self.ciphers[usize::from(party)] = Some(cipher(seed, epoch));
+        self.streams[usize::from(party)] = Some(Stream::new(seed, epoch, Cpu::active()));
         self
     }
 
     /// Whether the stream of `party` is known here; a plan that asks for others must be refused.
     pub fn knows(&self, party: u8) -> bool {
-        self.ciphers.get(usize::from(party)).is_some_and(Option::is_some)
+        self.streams.get(usize::from(party)).is_some_and(Option::is_some)
     }
 
     /// Fills `out` with the elements `first..` of value `value`, `bits` uniform bits each.
@@ -90,23 +99,28 @@ impl Masks {
     /// If [`Self::knows`] is false for `party`, or `out` is shorter than `len` bits.
     pub fn fill_bits(&self, party: u8, value: u32, first: u64, len: usize, out: &mut [u64]) {
         let out = &mut out[..len.div_ceil(64)];
-        let (block, skip, shift) = (first / 128, (first % 128 / 64) as usize * 8, first % 64);
-        let mut written = 0;
-        let bytes = skip + out.len() * 8 + if shift == 0 { 0 } else { 8 };
-        self.stream(party, value, block, skip, bytes, |chunk| {
-            for word in words_of::<8>(chunk) {
-                // A word of the stream ends the one before and starts the next.
-                if shift != 0 && written > 0 {
-                    out[written - 1] |= word << (64 - shift);
-                }
-                if let Some(slot) = out.get_mut(written) {
-                    *slot = word >> shift;
-                }
-                written += 1;
-            }
-        });
+        if first.is_multiple_of(64) {
+            self.fill_slots::<u64, 8>(party, value, 64, first / 64, out);
+        } else {
+            self.fill_shifted(party, value, first, out);
+        }
         if let (Some(last), tail @ 1..) = (out.last_mut(), len % 64) {
             *last &= (1 << tail) - 1;
+        }
+    }
+
+    /// Bits from inside a word of the stream: each ends one word of `out` and starts the next.
+    fn fill_shifted(&self, party: u8, value: u32, first: u64, out: &mut [u64]) {
+        let shift = first % 64;
+        let mut words = [0; 129];
+        let mut at = first / 64;
+        for out in out.chunks_mut(128) {
+            let words = &mut words[..=out.len()];
+            self.fill_slots::<u64, 8>(party, value, 64, at, words);
+            for (out, pair) in out.iter_mut().zip(words.windows(2)) {
+                *out = pair[0] >> shift | pair[1] << (64 - shift);
+            }
+            at += out.len() as u64;
         }
     }
 
@@ -135,6 +149,17 @@ impl Masks {
         out: &mut [W],
     ) {
         let (per_block, keep) = (16 / SLOT as u64, W::low_mask(bits));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(keys) = &self.of(party).fast {
+            let ahead = first.next_multiple_of(per_block) - first;
+            let (head, rest) = out.split_at_mut(out.len().min(ahead as usize));
+            if !head.is_empty() {
+                let mut block = [W::ZERO; 4];
+                keys.fill(value, first / per_block, SLOT, keep, &mut block[..16 / SLOT]);
+                head.copy_from_slice(&block[(first % per_block) as usize..][..head.len()]);
+            }
+            return keys.fill(value, first.div_ceil(per_block), SLOT, keep, rest);
+        }
         let skip = (first % per_block) as usize * SLOT;
         let mut left = &mut out[..];
         let bytes = skip + left.len() * SLOT;
@@ -156,30 +181,56 @@ impl Masks {
         block: u64,
         skip: usize,
         end: usize,
-        mut take: impl FnMut(&[u8]),
+        take: impl FnMut(&[u8]),
     ) {
-        let cipher = self.ciphers[usize::from(party)].as_ref();
-        let cipher = cipher.expect("the plan loader refuses plans that ask for another's masks");
-        let mut blocks = [Block::default(); BATCH];
-        let (mut skip, mut done, mut index) = (skip, 0, block);
-        while done < end {
-            let count = (end - done).div_ceil(16).min(BATCH);
-            for counter in &mut blocks[..count] {
-                let address = u128::from(value) << 64 | u128::from(index);
+        let counter = Counter { value, block, skip, end, take };
+        self.of(party).cipher.encrypt_with_backend(counter);
+    }
+
+    fn of(&self, party: u8) -> &Stream {
+        let stream = self.streams[usize::from(party)].as_ref();
+        stream.expect("the plan loader refuses plans that ask for another's masks")
+    }
+}
+
+/// A stretch of a value's stream, made inside the cipher so that it is compiled for the same
+/// instructions and meets as many blocks at once as they can take.
+struct Counter<F> {
+    value: u32,
+    block: u64,
+    skip: usize,
+    end: usize,
+    take: F,
+}
+
+impl<F> BlockSizeUser for Counter<F> {
+    type BlockSize = U16;
+}
+
+impl<F: FnMut(&[u8])> BlockCipherEncClosure for Counter<F> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(mut self, backend: &B) {
+        let mut blocks = ParBlocks::<B>::default();
+        let batch = blocks.len();
+        let mut done = 0;
+        while done < self.end {
+            // The rest is made whole: blocks beyond the end cost less than going one by one.
+            for (counter, i) in blocks.iter_mut().zip(0_u64..) {
+                let address = u128::from(self.value) << 64 | u128::from(self.block + i);
                 *counter = Array(address.to_le_bytes());
-                index += 1;
             }
-            cipher.encrypt_blocks(&mut blocks[..count]);
-            let bytes = Array::slice_as_flattened(&blocks[..count]);
-            take(&bytes[skip..bytes.len().min(end - done)]);
-            skip = 0;
-            done += count * 16;
+            backend.encrypt_par_blocks((&mut blocks).into());
+            let bytes = Array::slice_as_flattened(blocks.as_slice());
+            (self.take)(&bytes[self.skip..bytes.len().min(self.end - done)]);
+            self.skip = 0;
+            self.block += batch as u64;
+            done += bytes.len();
         }
     }
 }
 
 /// The little-endian words of `SLOT` bytes in `bytes`, zero-extended.
-#[inline]
+#[inline(always)]
 fn words_of<const SLOT: usize>(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<SLOT>().0.iter().map(|slot| {
         let mut word = [0; 8];
@@ -188,7 +239,20 @@ fn words_of<const SLOT: usize>(bytes: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
-fn cipher(seed: &Seed, epoch: Epoch) -> Aes128 {
+impl Stream {
+    fn new(seed: &Seed, epoch: Epoch, cpu: Cpu) -> Self {
+        let key = key(seed, epoch);
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = cpu;
+        Self {
+            cipher: Aes128::new((&*key).into()),
+            #[cfg(target_arch = "x86_64")]
+            fast: if cpu >= Cpu::Avx512 { RoundKeys::new(&key) } else { None },
+        }
+    }
+}
+
+fn key(seed: &Seed, epoch: Epoch) -> Zeroizing<[u8; 16]> {
     let (kind, run) = match epoch {
         Epoch::Deploy => (0, 0),
         Epoch::Run(q) => (1, q),
@@ -197,10 +261,10 @@ fn cipher(seed: &Seed, epoch: Epoch) -> Aes128 {
     material[..Seed::LEN].copy_from_slice(seed.expose_bytes());
     material[Seed::LEN] = kind;
     material[Seed::LEN + 1..].copy_from_slice(&run.to_le_bytes());
-    let key = Zeroizing::new(blake3::derive_key(CONTEXT, material.as_slice()));
-    let mut short = Zeroizing::new([0; 16]);
-    short.copy_from_slice(&key[..16]);
-    Aes128::new((&*short).into())
+    let long = Zeroizing::new(blake3::derive_key(CONTEXT, material.as_slice()));
+    let mut key = Zeroizing::new([0; 16]);
+    key.copy_from_slice(&long[..16]);
+    key
 }
 
 #[cfg(test)]
@@ -211,13 +275,20 @@ mod tests {
         Masks::new(2).with_party(1, &Seed::from_bytes([9; 32]), epoch)
     }
 
+    /// With and without the processor's best instructions.
+    fn all_masks(epoch: Epoch) -> [Masks; 2] {
+        let portable = Stream::new(&Seed::from_bytes([9; 32]), epoch, Cpu::Portable);
+        [masks(epoch), Masks { streams: vec![None, Some(portable)] }]
+    }
+
     /// The stream by the definition in the header, one block at a time.
     fn byte_at(epoch: Epoch, value: u32, at: u64) -> u8 {
         let mut block = [0; 16];
         block[..8].copy_from_slice(&(at / 16).to_le_bytes());
         block[8..12].copy_from_slice(&value.to_le_bytes());
         let mut block = Array(block);
-        cipher(&Seed::from_bytes([9; 32]), epoch).encrypt_block(&mut block);
+        let key = key(&Seed::from_bytes([9; 32]), epoch);
+        Aes128::new((&*key).into()).encrypt_block(&mut block);
         block[(at % 16) as usize]
     }
 
@@ -243,10 +314,15 @@ mod tests {
     fn words_are_slices_of_the_stream() {
         let epoch = Epoch::Run(77);
         for (bits, slot) in [(2, 4), (25, 4), (32, 4), (33, 8), (64, 8)] {
-            for first in [0, 1, 2, 3, 4, 7, 1000, 1 << 40] {
-                let mut out = [0_u64; 300];
-                masks(epoch).fill_words(1, 12, bits, first, &mut out);
-                for (e, got) in (first..).zip(out).step_by(37) {
+            for (first, len) in
+                [(0, 0), (0, 300), (1, 1), (2, 300), (3, 17), (7, 64), (1 << 40, 130)]
+            {
+                let [mut out, mut portable] = [vec![0_u64; len], vec![0; len]];
+                let [best, other] = all_masks(epoch);
+                best.fill_words(1, 12, bits, first, &mut out);
+                other.fill_words(1, 12, bits, first, &mut portable);
+                assert_eq!(out, portable, "{bits} bits from {first}");
+                for (e, got) in (first..).zip(out).step_by(7) {
                     let bytes =
                         (0..slot).map(|i| u64::from(byte_at(epoch, 12, e * slot + i)) << (8 * i));
                     let want: u64 = bytes.sum();
@@ -258,11 +334,11 @@ mod tests {
 
     #[test]
     fn words_of_either_width_agree() {
-        for bits in [0, 1, 2, 17, 32] {
+        for bits in [0, 1, 2, 17, 32, 40] {
             let (mut narrow, mut wide) = (vec![7_u32; 5000], vec![7_u64; 5000]);
             masks(Epoch::Deploy).fill_words(1, 4, bits, 129, &mut narrow);
             masks(Epoch::Deploy).fill_words(1, 4, bits, 129, &mut wide);
-            assert!(narrow.iter().zip(wide).all(|(&n, w)| u64::from(n) == w), "{bits}");
+            assert!(narrow.iter().zip(wide).all(|(&n, w)| n == w as u32), "{bits}");
         }
     }
 
@@ -272,7 +348,11 @@ mod tests {
         for first in [0, 1, 63, 64, 65, 127, 128, 1000, 8192, 10_001] {
             for len in [0, 1, 64, 65, 300, 9000] {
                 let mut plane = vec![u64::MAX; len / 64 + 2];
-                masks(epoch).fill_bits(1, 5, first, len, &mut plane);
+                let mut portable = plane.clone();
+                let [best, other] = all_masks(epoch);
+                best.fill_bits(1, 5, first, len, &mut plane);
+                other.fill_bits(1, 5, first, len, &mut portable);
+                assert!(plane == portable, "{len} from {first}");
                 let mut words = vec![0_u32; len];
                 masks(epoch).fill_words(1, 5, 1, first, &mut words);
                 for i in (0..len).step_by(29) {

@@ -53,7 +53,7 @@ impl RoleState {
         params.check(&plan, own)?;
         let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
         let deploy = reserve(role, own.deploy_bytes)?;
-        Ok(Arc::new(Self { index, schedules, params, seeds, deploy, plan }))
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy }))
     }
 
     /// The plan.

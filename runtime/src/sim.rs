@@ -264,11 +264,10 @@ impl Network {
             let Some(packet) = bag.remove(at) else { return Ok(None) };
             let count = *delivered;
             *delivered += 1;
-            if let Some((gone, after)) = self.options.hang_up {
-                if count >= after && (packet.from == gone || packet.to == gone) {
-                    let role = if packet.to == gone { packet.from } else { packet.to };
-                    return Err(RunError::Peer { role, source: PeerError::HungUp { role: gone } });
-                }
+            let gone = self.options.hang_up.filter(|(_, after)| count >= *after);
+            if let Some((gone, _)) = gone.filter(|(r, _)| packet.from == *r || packet.to == *r) {
+                let role = if packet.to == gone { packet.from } else { packet.to };
+                return Err(RunError::Peer { role, source: PeerError::HungUp { role: gone } });
             }
             if self.options.lose != Some(count) {
                 return Ok(Some(packet));

@@ -54,7 +54,7 @@ fn order_and_threads_change_nothing() {
     for seed in 0..8 {
         for threads in [1, 2, 3] {
             let options = SimOptions { seed, threads, reorder: true, ..SimOptions::default() };
-            let outcome = sim::run(&plan, &s, &[x.clone()], options).unwrap();
+            let outcome = sim::run(&plan, &s, std::slice::from_ref(&x), options).unwrap();
             assert_eq!(outcome.outputs[0].raw, y, "seed {seed}, {threads} threads");
         }
     }
@@ -67,7 +67,7 @@ fn runs_follow_each_other_in_one_deployment() {
     let options = SimOptions { reorder: true, ..SimOptions::default() };
     let mut sim = Sim::new(&plan, s, options).unwrap();
     for q in [3, 4, 9] {
-        let outcome = sim.run(q, &[x.clone()]).unwrap();
+        let outcome = sim.run(q, std::slice::from_ref(&x)).unwrap();
         assert_eq!(outcome.outputs[0].raw, y, "run {q}");
         let setup = outcome.counts[&Role::Dealer].sent_bytes(Phase::Setup);
         assert_eq!(setup > 0, q == 3, "setup is counted once");

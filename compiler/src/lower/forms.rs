@@ -124,12 +124,12 @@ impl Lowering<'_> {
     pub(super) fn free_shares(&mut self, id: Id) -> Option<Id> {
         if self.forms[id.index()].shares.is_none() {
             let wide = self.existing_wide(id)?;
-            return Some(self.to_shares(wide));
+            return Some(self.shares_of(wide));
         }
         self.forms[id.index()].shares
     }
 
-    pub(super) fn to_shares(&mut self, masked: Id) -> Id {
+    pub(super) fn shares_of(&mut self, masked: Id) -> Id {
         let ty = Ty { kind: Kind::Shares, ..self.ty(masked).clone() };
         self.push(Op::ToShares, &[masked], ty)
     }

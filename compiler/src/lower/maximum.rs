@@ -70,7 +70,7 @@ impl Lowering<'_> {
     /// `w + relu(x - w)`: the difference is opened from shares, and so is the sum.
     fn max_with_weight(&mut self, id: Id, x: Id, w: Id) -> Result<(), FormatError> {
         let wide = self.wide(x)?;
-        let shares = self.to_shares(wide);
+        let shares = self.shares_of(wide);
         let ty = self.ty(shares).clone();
         let frac = i32::from(ty.frac);
         let w = self.weight(w, ty.ring, frac)?;
@@ -89,7 +89,7 @@ impl Lowering<'_> {
         let narrow = Ty { kind: Kind::Masked, ring: bits.max(2) as u8, ..ty.clone() };
         let opened = self.push(Op::Rescale { by: 0, mask }, &[difference], narrow);
         let positive = self.relu_of(opened, self.ring);
-        let positive = self.to_shares(positive);
+        let positive = self.shares_of(positive);
         let z = self.push(Op::Add, &[positive, w], ty);
         self.hold(id, z);
         Ok(())

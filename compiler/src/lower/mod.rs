@@ -19,6 +19,8 @@ mod forms;
 mod fractions;
 mod maximum;
 mod measure;
+#[cfg(test)]
+mod models;
 mod moves;
 mod noise;
 mod product;

@@ -93,7 +93,7 @@ impl Lowering<'_> {
             return Ok(free);
         }
         let wide = self.wide(id)?;
-        Ok(self.to_shares(wide))
+        Ok(self.shares_of(wide))
     }
 
     pub(super) fn scale(&mut self, id: Id, by: f64) -> Result<(), FormatError> {

@@ -79,8 +79,7 @@ impl WeightStats {
 pub(super) fn quantise(x: f64, frac: i32, ring: u8) -> i64 {
     let scaled = (x * f64::from(frac).exp2()).round();
     // Wraps on purpose: a bias may exceed the ring where the sum it enters does not.
-    let wrapped = scaled.rem_euclid(f64::from(ring).exp2());
-    signed(wrapped as u64, ring)
+    signed(scaled as i128 as u64, ring)
 }
 
 /// The two's-complement reading of the low `ring` bits.

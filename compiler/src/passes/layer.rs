@@ -82,38 +82,42 @@ impl Layer {
         !matches!(&graph.program[self.node].op, Op::Conv { window, .. } if window.pads != [0; 4])
     }
 
-    /// The channel of each weight entry, as a function of its index.
-    fn channel_of(&self, graph: &Graph, side: Side) -> impl Fn(usize) -> usize + use<> {
+    /// How many neighbouring weight entries share a channel, and the channel of each such run.
+    fn runs(&self, graph: &Graph, side: Side) -> (usize, impl Fn(usize) -> usize + use<>) {
         let node = &graph.program[self.node];
         let shape = graph.program[node.args[self.weight]].ty.shape.clone();
         let rank = shape.rank();
         let groups = if let Op::Conv { groups, .. } = node.op { groups } else { 0 };
         let (before, last) = (shape[rank - 2], shape[rank - 1]);
         let is_last = (self.weight == 1) == (side == Side::Outputs);
-        move |i| {
-            if groups == 0 {
-                return if is_last { i % last } else { i / last % before };
-            }
-            let taps = shape[2] * shape[3];
-            let output = i / (shape[1] * taps);
-            let group = output / (shape[0] / groups);
-            if side == Side::Outputs { output } else { group * shape[1] + i / taps % shape[1] }
-        }
+        let run = match (groups, side) {
+            (0, _) if is_last => 1,
+            (0, _) => last,
+            (_, Side::Inputs) => before * last,
+            (_, Side::Outputs) => shape[1] * before * last,
+        };
+        let channel = move |at: usize| match (groups, side) {
+            (0, _) if is_last => at % last,
+            (0, _) => at % before,
+            (_, Side::Inputs) => at / shape[1] / (shape[0] / groups) * shape[1] + at % shape[1],
+            (_, Side::Outputs) => at,
+        };
+        (run.max(1), channel)
     }
 
     /// Multiplies channels on one side by `factors`.
     pub(crate) fn scale(&self, graph: &mut Graph, side: Side, factors: &Channels) {
-        let channel = self.channel_of(graph, side);
-        self.change(graph, self.weight, factors, |i, w| w * factors.at(channel(i)));
+        let (run, channel) = self.runs(graph, side);
+        self.change(graph, self.weight, run, factors, |at, w| w * factors.at(channel(at)));
         if side == Side::Outputs && graph.program[self.node].args.len() == 3 {
-            self.change(graph, 2, factors, |i, b| b * factors.at(i));
+            self.change(graph, 2, 1, factors, |at, b| b * factors.at(at));
         }
     }
 
     /// Adds `terms` to the output channels. Only a convolution has room for them.
     pub(crate) fn add(&self, graph: &mut Graph, terms: &Channels) {
         if graph.program[self.node].args.len() == 3 {
-            return self.change(graph, 2, terms, |i, b| b + terms.at(i));
+            return self.change(graph, 2, 1, terms, |at, b| b + terms.at(at));
         }
         let outputs = graph.program[self.node].ty.shape[1];
         let data = (0..outputs).map(|i| terms.at(i) as f32).collect();
@@ -128,19 +132,31 @@ impl Layer {
         let Some(param) = param_at(graph, weight) else { return terms.clone() };
         let axis = self.axis(graph);
         let mut values = vec![0.0; graph.program[self.node].ty.shape[axis]];
-        let input = self.channel_of(graph, Side::Inputs);
-        let output = self.channel_of(graph, Side::Outputs);
+        let (in_run, input) = self.runs(graph, Side::Inputs);
+        let (out_run, output) = self.runs(graph, Side::Outputs);
         for (i, w) in param.data.iter().enumerate() {
-            values[output(i)] += f64::from(*w) * terms.at(input(i));
+            values[output(i / out_run)] += f64::from(*w) * terms.at(input(i / in_run));
         }
         Channels { values, public: param.public && terms.public }
     }
 
-    /// Replaces the parameter at operand `slot` by `f(index, value)`; others may read the old one.
-    fn change(&self, graph: &mut Graph, slot: usize, by: &Channels, f: impl Fn(usize, f64) -> f64) {
+    /// Replaces the parameter at operand `slot` by `f(i / run, value)` for its entries `i`; others may
+    /// still read the old one.
+    fn change(
+        &self,
+        graph: &mut Graph,
+        slot: usize,
+        run: usize,
+        by: &Channels,
+        f: impl Fn(usize, f64) -> f64,
+    ) {
         let Some(old) = param_at(graph, graph.program[self.node].args[slot]) else { return };
-        let values = old.data.iter().enumerate();
-        let data = values.map(|(i, x)| f(i, f64::from(*x)) as f32).collect();
+        let mut data = old.data.clone();
+        for (at, values) in data.chunks_mut(run).enumerate() {
+            for value in values {
+                *value = f(at, f64::from(*value)) as f32;
+            }
+        }
         let like = Like { shape: old.shape.clone(), public: old.public && by.public };
         let name = old.name.clone();
         let new = edit::param(graph, self.node, name, data, &like);

@@ -15,6 +15,8 @@ mod merge_affine;
 mod merge_equal;
 mod move_scales;
 mod pool_before_activation;
+#[cfg(test)]
+mod random;
 mod spell_scalars;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +37,9 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("legalise", legalise::run),
     // `legalise` leaves arithmetic on slopes and divisors behind.
     ("fold_params", fold_params::run),
+    // Before products and sums change places: a term before a padded convolution stays, but the factor
+    // between them can go into its weights.
+    ("fold_channels", fold_channels::run),
     ("merge_affine", merge_affine::run),
     ("fold_channels", fold_channels::run),
     // Only scales that did not go into the layer beside them are moved further.

@@ -113,7 +113,7 @@ mod tests {
             bytes.touch(range.start, range.end, step, write, &mut after);
             after
         };
-        assert_eq!(touch(0..64, 0, true), []);
+        assert_eq!(touch(0..64, 0, true), Vec::<u32>::new());
         assert_eq!(touch(32..96, 1, false), [0]);
         assert_eq!(touch(0..32, 2, true), [0]);
         assert_eq!(touch(32..64, 3, true), [0, 1]);

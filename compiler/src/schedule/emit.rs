@@ -63,15 +63,15 @@ pub(super) fn role_plan(
         numbers: BTreeMap::new(),
         drafts: BTreeMap::new(),
     };
-    for (slot, item) in items(fused, traffic) {
+    for (slot, item) in items(fused, traffic, role) {
         emitter.item(slot, item);
     }
     emitter.finish()
 }
 
 /// All work of a role in an order that can be executed.
-fn items(fused: &Fused, traffic: &Traffic) -> BTreeSet<(Slot, Item)> {
-    let mut items = BTreeSet::new();
+fn items(fused: &Fused, traffic: &Traffic, role: Role) -> BTreeSet<(Slot, Item)> {
+    let mut items = receives(traffic, role);
     for (v, value) in fused.values.iter().enumerate().filter(|(v, _)| fused.live[*v]) {
         match value.work {
             Work::Param(_) => {
@@ -80,16 +80,11 @@ fn items(fused: &Fused, traffic: &Traffic) -> BTreeSet<(Slot, Item)> {
             Work::Bulk(_) => {
                 items.insert((fused.slot(v), Item::Bulk(v)));
             }
-            Work::Received { payload, from, .. } => {
-                let group = &traffic.groups[&payload];
-                let opened = matches!(payload, Payload::Open(_));
-                let depth = group.depth + u32::from(opened);
-                let slot = Slot { phase: traffic.phase(payload), origin: group.origin, depth };
-                for chunk in 0..group.ranges(traffic.chunks).len() {
-                    items.insert((slot, Item::Receive(payload, from, chunk)));
-                }
-            }
-            Work::Const(_) | Work::Random { .. } | Work::Own { .. } | Work::Map(_) => {}
+            Work::Const(_)
+            | Work::Random { .. }
+            | Work::Received { .. }
+            | Work::Own { .. }
+            | Work::Map(_) => {}
         }
     }
     let segments = fused.segments.iter().enumerate();
@@ -97,6 +92,18 @@ fn items(fused: &Fused, traffic: &Traffic) -> BTreeSet<(Slot, Item)> {
     let direct = fused.direct.iter().enumerate();
     items.extend(direct.map(|(index, (slot, _))| (*slot, Item::Direct(index))));
     items
+}
+
+/// Everything that is sent to a role, also what it does not use: an opening is a broadcast, and what
+/// is sent must be received before a phase is over.
+fn receives(traffic: &Traffic, role: Role) -> BTreeSet<(Slot, Item)> {
+    let item = |(payload, chunk, from)| {
+        let group = &traffic.groups[&payload];
+        let depth = group.depth + u32::from(matches!(payload, Payload::Open(_)));
+        let slot = Slot { phase: traffic.phase(payload), origin: group.origin, depth };
+        (slot, Item::Receive(payload, from, chunk))
+    };
+    traffic.received_by(role).map(item).collect()
 }
 
 struct Emitter<'a> {

@@ -67,26 +67,11 @@ fn resolve(values: &[Value], mut v: Val) -> Val {
 
 /// Takes the decisions for one role.
 pub(super) fn fuse(projected: Projected, traffic: &Traffic, depths: &[u32], word: Word) -> Fused {
-    let Projected { values, sinks } = projected;
-    let mut fuser = Fuser { live: live(&values, &sinks), values, sinks, buffered: Vec::new() };
+    let Projected { values, sinks, live } = projected;
+    let mut fuser = Fuser { live, values, sinks, buffered: Vec::new() };
     fuser.expansions_to_tables();
     fuser.choose_buffers(traffic);
     fuser.segments(traffic, depths, word)
-}
-
-fn live(values: &[Value], sinks: &[Sink]) -> Vec<bool> {
-    let mut live = vec![false; values.len()];
-    for sink in sinks {
-        live[sink.value] = true;
-    }
-    for v in (0..values.len()).rev().filter(|v| values[*v].work != Work::Const(0)) {
-        if live[v] {
-            for arg in &values[v].args {
-                live[*arg] = true;
-            }
-        }
-    }
-    live
 }
 
 struct Fuser {

@@ -7,7 +7,7 @@ use mpcc_ir::plan::{
     InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Role, WeightsMode,
 };
 use mpcc_ir::views::{Elem, Op, ViewsProgram};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Openings and bulk operations on the longest path to each value: a value of depth `d` needs only
 /// what openings and bulk operations of depth `d` and less have produced. The same for all roles.
@@ -93,8 +93,8 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
+    /// Collects the groups; [`Self::number`] makes their messages.
     pub(super) fn new(
-        masked: &MaskedProgram,
         views: &ViewsProgram,
         depths: &[u32],
         model: &Model,
@@ -109,7 +109,6 @@ impl Traffic {
             chunks: options.chunks,
         };
         traffic.collect(views, depths, model);
-        traffic.number(masked, views, options);
         traffic
     }
 
@@ -190,24 +189,28 @@ impl Traffic {
         group.bits.push(bits);
     }
 
-    /// Gives every message its number.
-    fn number(&mut self, masked: &MaskedProgram, views: &ViewsProgram, options: ScheduleOptions) {
-        let rounds = rounds(views);
+    /// Gives every message its number. `wanted` are the payloads that compute parties use: an opening
+    /// that a party has no use for is not sent to it.
+    pub(super) fn number(
+        &mut self,
+        masked: &MaskedProgram,
+        wanted: &BTreeSet<(Payload, Role, Role)>,
+        options: ScheduleOptions,
+    ) {
         let parties: Vec<Role> = (0..options.parties).map(Role::Party).collect();
         for (payload, group) in &self.groups {
-            let routes = routes(*payload, &parties, options.weights);
+            let mut routes = routes(*payload, &parties, options.weights);
+            routes.retain(|(from, to)| {
+                !parties.contains(to) || wanted.contains(&(*payload, *from, *to))
+            });
             let (phase, kind) = class(*payload);
-            let round = match payload {
-                Payload::Open(_) => rounds[group.members[0].index()],
-                _ => 0,
-            };
             let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
             for (chunk, (_, count)) in group.ranges(self.chunks).into_iter().enumerate() {
                 for &(from, to) in &routes {
                     let id = self.messages.len() as u32;
                     self.ids.insert((*payload, chunk, from, to), id);
                     let (bytes, layer) = (group.bytes(count) as u64, layer.unwrap_or(0));
-                    self.messages.push(Message { from, to, phase, kind, bytes, round, layer });
+                    self.messages.push(Message { from, to, phase, kind, bytes, round: 0, layer });
                 }
             }
         }
@@ -229,6 +232,12 @@ impl Traffic {
         let same =
             |key: &(Payload, usize, Role, Role)| (key.0, key.1, key.2) == (payload, chunk, from);
         self.ids.range(range).take_while(|(key, _)| same(key)).map(|(_, id)| *id).collect()
+    }
+
+    /// Payload, chunk and sender of everything that a role is sent.
+    pub(super) fn received_by(&self, to: Role) -> impl Iterator<Item = (Payload, usize, Role)> {
+        let received = self.ids.keys().filter(move |key| key.3 == to);
+        received.map(|&(payload, chunk, from, _)| (payload, chunk, from))
     }
 
     /// All messages of a payload: number and receiver.
@@ -290,16 +299,6 @@ fn class(payload: Payload) -> (Phase, MessageKind) {
         Payload::WeightMask(_) => (Phase::Setup, MessageKind::Mask),
         Payload::RevealMasked(_) | Payload::RevealShare(_) => (Phase::Online, MessageKind::Reveal),
     }
-}
-
-/// Openings on the longest path to and including each value.
-fn rounds(views: &ViewsProgram) -> Vec<u32> {
-    let mut rounds = vec![0; views.nodes.len()];
-    for (at, node) in views.nodes.iter().enumerate() {
-        let before = node.args.iter().map(|a| rounds[a.index()]).max().unwrap_or(0);
-        rounds[at] = before + u32::from(node.op == Op::Open);
-    }
-    rounds
 }
 
 /// Bits per element of a view value's ring.

@@ -4,7 +4,7 @@ use super::groups::Traffic;
 use mpcc_ir::masked::{MaskedProgram, Op};
 use mpcc_ir::plan::{Layer, MessageKind, Role};
 use mpcc_ir::text::OpText as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One row per name of the masked program; names that nothing was made from have no operation.
 pub(super) fn layers(masked: &MaskedProgram, traffic: &Traffic) -> Vec<Layer> {
@@ -27,7 +27,10 @@ fn layer(index: u32, name: &str, masked: &MaskedProgram, traffic: &Traffic) -> L
     let messages = || traffic.messages.iter().filter(|m| m.layer == index);
     let opens = || messages().filter(|m| m.kind == MessageKind::Open);
     let rounds: BTreeSet<u32> = opens().map(|m| m.round).collect();
-    let to_one = opens().filter(|m| (m.from, m.to) == (Role::Party(0), Role::Party(1)));
+    let mut sent: BTreeMap<(Role, Role), u64> = BTreeMap::new();
+    for message in opens() {
+        *sent.entry((message.from, message.to)).or_default() += message.bytes;
+    }
     let corrections = messages().filter(|m| m.kind == MessageKind::Correction);
     Layer {
         name: name.to_owned(),
@@ -35,7 +38,7 @@ fn layer(index: u32, name: &str, masked: &MaskedProgram, traffic: &Traffic) -> L
         shape: result.map(|ty| ty.shape.clone()).unwrap_or_default(),
         format: result.map(|ty| format!("{}q{}", ty.ring, ty.frac)).unwrap_or_default(),
         rounds: rounds.len() as u32,
-        online_bytes: to_one.map(|m| m.bytes).sum(),
+        online_bytes: sent.values().copied().max().unwrap_or(0),
         correction_bytes: corrections.map(|m| m.bytes).sum(),
     }
 }

@@ -15,11 +15,16 @@ mod groups;
 mod layers;
 mod project;
 mod registers;
+mod rounds;
 mod tile;
 
+#[cfg(test)]
+mod tests;
+
 use mpcc_ir::masked::MaskedProgram;
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, RolePlan, WeightsMode, Word};
 use mpcc_ir::views::ViewsProgram;
+use project::Projected;
 
 /// Everything that a plan is made of besides the program.
 ///
@@ -77,17 +82,26 @@ pub fn schedule(
     options: ScheduleOptions,
 ) -> Plan {
     let depths = groups::depths(views);
-    let mut traffic = groups::Traffic::new(masked, views, &depths, &model, options);
-    let mut programs = tile::Programs::default();
+    let mut traffic = groups::Traffic::new(views, &depths, &model, options);
     let compute = (0..options.parties).map(Role::Party);
-    let roles = compute
+    let projected: Vec<(Role, Projected)> = compute
         .chain([Role::Dealer])
-        .map(|role| {
-            let projected = project::project(views, &traffic, role, options);
+        .map(|role| (role, project::project(views, &traffic, role, options)))
+        .collect();
+    let wanted = projected
+        .iter()
+        .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
+        .collect();
+    traffic.number(masked, &wanted, options);
+    let mut programs = tile::Programs::default();
+    let roles: Vec<RolePlan> = projected
+        .into_iter()
+        .map(|(role, projected)| {
             let fused = fuse::fuse(projected, &traffic, &depths, options.word);
             emit::role_plan(&fused, &traffic, &mut programs, masked, role, options)
         })
         .collect();
+    rounds::count(&mut traffic.messages, &roles);
     let layers = layers::layers(masked, &traffic);
     let messages = std::mem::take(&mut traffic.messages);
     let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } = model;

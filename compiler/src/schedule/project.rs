@@ -59,6 +59,33 @@ pub(super) struct Sink {
 pub(super) struct Projected {
     pub(super) values: Vec<Value>,
     pub(super) sinks: Vec<Sink>,
+    /// Values that a sink needs.
+    pub(super) live: Vec<bool>,
+}
+
+impl Projected {
+    /// The payloads that the role needs from others, and from whom.
+    pub(super) fn received(&self) -> impl Iterator<Item = (Payload, Role)> {
+        let live = self.values.iter().zip(&self.live).filter(|(_, live)| **live);
+        live.filter_map(|(value, _)| match value.work {
+            Work::Received { payload, from, .. } => Some((payload, from)),
+            _ => None,
+        })
+    }
+
+    fn find_live(&mut self) {
+        self.live = vec![false; self.values.len()];
+        for sink in &self.sinks {
+            self.live[sink.value] = true;
+        }
+        for v in (0..self.values.len()).rev() {
+            if self.live[v] {
+                for arg in &self.values[v].args {
+                    self.live[*arg] = true;
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn project(
@@ -80,6 +107,7 @@ pub(super) fn project(
         projector.of[id.index()] = projector.value(id);
     }
     projector.sinks();
+    projector.out.find_live();
     projector.out
 }
 
@@ -307,12 +335,16 @@ impl Projector<'_> {
         }
     }
 
-    /// `share + mask share`.
+    /// `share + mask share`, added when it is sent even where both are known before, so that the plan
+    /// shows at the message that it is masked.
     fn open_message(&mut self, id: Id) -> Option<Val> {
         let node = &self.views[id];
         let (share, mask) = (node.args[0], node.args[1]);
         match (self.of[share.index()], self.of[mask.index()]) {
-            (Some(share), Some(mask)) => Some(self.map(id, Op::Add, vec![share, mask])),
+            (Some(share), Some(mask)) => {
+                let args = vec![share, mask];
+                Some(self.push(id, Work::Map(Op::Add), args, Phase::Online))
+            }
             (share, mask) => share.or(mask),
         }
     }

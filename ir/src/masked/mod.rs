@@ -3,6 +3,7 @@
 pub mod interp;
 mod op;
 mod ty;
+pub mod verify;
 
 pub use op::Op;
 pub use ty::{Kind, Ty};

@@ -6,12 +6,17 @@
 mod message;
 mod role;
 mod step;
+mod text;
 mod tile;
+mod verify;
 
 pub use message::{Message, MessageKind, Phase};
 pub use role::{Role, WeightsMode};
 pub use step::{Region, RolePlan, Span, Step, StepOp};
 pub use tile::{BitReg, Operand, OperandKind, TileOp, TileProgram, WordReg};
+#[cfg(test)]
+pub(crate) use verify::testing::small;
+pub use verify::{Place, PlanError, Rule, SpanText, Unmasked};
 
 use crate::nn::ClearOp;
 use crate::shape::Shape;
@@ -142,7 +147,8 @@ pub struct Layer {
     pub format: String,
     /// Openings on the longest path through this layer.
     pub rounds: u32,
-    /// Online bytes that one compute party sends to each other one.
+    /// Online bytes of openings from one compute party to another, for the pair with most. In the
+    /// party0 mode `P_0` alone uses some openings, and sends nothing back for them.
     pub online_bytes: u64,
     /// Correction bytes from the dealer to the last party.
     pub correction_bytes: u64,

@@ -28,7 +28,7 @@ macro_rules! number {
         }
     )* };
 }
-number!(u8, u16, u32, u64, usize, i32, i64, f64);
+number!(u8, u16, u32, u64, usize, i16, i32, i64, f64);
 
 impl Attr for bool {
     fn print(&self, out: &mut String) {

@@ -78,27 +78,34 @@ impl<'a> Lexer<'a> {
         if self.try_punct(token) { Ok(()) } else { Err(self.error(format!("expected `{token}`"))) }
     }
 
+    /// The word that comes next, without consuming it; empty if there is none.
+    fn next_word(&mut self) -> &'a str {
+        let rest = self.rest();
+        if !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            return "";
+        }
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())]
+    }
+
     /// A word of letters, digits, `_`, `-` and `.` that starts with a letter.
     ///
     /// # Errors
     /// No word comes next.
     pub fn word(&mut self) -> Result<&'a str, ParseError> {
-        let rest = self.rest();
-        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        let len = rest.find(|c| !part(c)).unwrap_or(rest.len());
-        if len == 0 || !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        let word = self.next_word();
+        if word.is_empty() {
             return Err(self.error("expected a word"));
         }
-        self.at += len;
-        Ok(&rest[..len])
+        self.at += word.len();
+        Ok(word)
     }
 
     /// Consumes the word `word` if it comes next.
     pub fn try_keyword(&mut self, word: &str) -> bool {
-        let before = self.at;
-        let found = self.word() == Ok(word);
-        if !found {
-            self.at = before;
+        let found = self.next_word() == word;
+        if found {
+            self.at += word.len();
         }
         found
     }
@@ -126,6 +133,18 @@ impl<'a> Lexer<'a> {
         Ok(value)
     }
 
+    /// A run of decimal digits; unlike [`Lexer::number`] it ends where `+` or a letter follows.
+    ///
+    /// # Errors
+    /// There is no digit, or the number is too large.
+    pub fn digits(&mut self) -> Result<u64, ParseError> {
+        let rest = self.rest();
+        let len = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let value = rest[..len].parse().map_err(|_| self.error("expected a number"))?;
+        self.at += len;
+        Ok(value)
+    }
+
     /// An index behind a prefix, such as `%12`.
     ///
     /// # Errors
@@ -139,30 +158,46 @@ impl<'a> Lexer<'a> {
         Ok(value)
     }
 
-    /// A string in double quotes with Rust's escapes for quotes, backslashes and white space.
+    /// A string in double quotes with the escapes that Rust's `{:?}` writes.
     ///
     /// # Errors
-    /// There is no string, or it is not closed.
+    /// There is no string, it is not closed, or an escape is unknown.
     pub fn quoted(&mut self) -> Result<String, ParseError> {
         self.punct("\"")?;
         let mut value = String::new();
-        let mut chars = self.text[self.at..].char_indices();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.at += i + 1;
-                    return Ok(value);
-                }
-                '\\' => match chars.next() {
-                    Some((_, 'n')) => value.push('\n'),
-                    Some((_, 't')) => value.push('\t'),
-                    Some((_, escaped)) => value.push(escaped),
-                    None => break,
-                },
-                other => value.push(other),
+        loop {
+            match self.next_char() {
+                Some('"') => return Ok(value),
+                Some('\\') => value.push(self.escape()?),
+                Some(other) => value.push(other),
+                None => return Err(self.error("string is not closed")),
             }
         }
-        Err(self.error("string is not closed"))
+    }
+
+    fn next_char(&mut self) -> Option<char> {
+        let next = self.text[self.at..].chars().next()?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    /// The character that an escape stands for, behind its backslash.
+    fn escape(&mut self) -> Result<char, ParseError> {
+        match self.next_char() {
+            Some('n') => Ok('\n'),
+            Some('t') => Ok('\t'),
+            Some('r') => Ok('\r'),
+            Some('0') => Ok('\0'),
+            Some(same @ ('"' | '\'' | '\\')) => Ok(same),
+            Some('u') => {
+                let rest = self.text[self.at..].strip_prefix('{');
+                let digits = rest.and_then(|rest| rest.split_once('}')).map(|(digits, _)| digits);
+                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                self.at += digits.map_or(0, |digits| digits.len() + 2);
+                code.and_then(char::from_u32).ok_or_else(|| self.error("bad character code"))
+            }
+            _ => Err(self.error("unknown escape")),
+        }
     }
 
     /// A shape such as `[64x112x112]`.

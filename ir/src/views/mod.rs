@@ -4,8 +4,12 @@
 //! and whose total the dealer knows. Protocols are written at this level, once for all roles; the
 //! scheduler then keeps for each role what that role computes.
 
+pub mod cost;
+mod eval;
+pub mod interp;
 mod op;
 mod ty;
+pub mod verify;
 
 pub use op::Op;
 pub use ty::{Elem, Ty, View};

@@ -37,7 +37,8 @@ ops! {
             p0: bool,
         },
         /// Shares of a value that only the dealer knows. The last party gets a correction of the
-        /// element's bits less `zeros`.
+        /// element's bits less `zeros`; every share is a multiple of `2^zeros`: that many bits less
+        /// are drawn from the stream, and shifted up.
         Deal = "deal" {
             /// Address; no other node has it.
             value: u32,
@@ -167,6 +168,8 @@ enum Rule {
     Sum,
     /// Linear in each operand alone: at most one is a share.
     Product,
+    /// The first operand chooses between the other two, which are shared or known alike.
+    Choice,
     /// Not linear: for known values; the dealer's view of a mask; a party's own share, locally.
     Local,
 }
@@ -223,9 +226,8 @@ impl Op {
             | Self::Expand
             | Self::Concat { .. }
             | Self::Gather { .. } => Rule::Sum,
-            Self::Mul | Self::Conv { .. } | Self::MatMul | Self::Select | Self::Mux => {
-                Rule::Product
-            }
+            Self::Mul | Self::Conv { .. } | Self::MatMul | Self::Select => Rule::Product,
+            Self::Mux => Rule::Choice,
             Self::ShiftRight { .. } | Self::Extend | Self::BitAt { .. } | Self::FromBit => {
                 Rule::Local
             }
@@ -405,6 +407,11 @@ impl Rule {
             (Self::Product, Mask) => all(&[Public, Mask]) && shared == 1,
             (Self::Product, Share) => all(&[Public, Delta, Mask, Share, Share0]) && shared == 1,
             (Self::Product, Share0) => all(&[Public, Delta, Share0]) && shared == 1,
+            (Self::Choice, Mask | Share | Share0) => {
+                let (by, rest) = views.split_at(1);
+                let known = if out == Mask { &[Public][..] } else { &[Public, Delta] };
+                known.contains(&by[0]) && Self::Sum.allows(rest, out)
+            }
             (Self::Local, Mask | Share0) => false,
         }
     }

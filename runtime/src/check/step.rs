@@ -1,7 +1,7 @@
 //! The rules of one step: spans inside their arenas, lengths that kernels want.
 
 use super::elements;
-use crate::arena::{ALIGN, Access};
+use crate::arena::Access;
 use mpcc_ir::Window;
 use mpcc_ir::plan::{OperandKind, Phase, Plan, Region, RolePlan, Span, StepOp, TileOp};
 
@@ -44,7 +44,8 @@ pub(super) fn check(plan: &Plan, role: &RolePlan, phase: Phase, op: &StepOp) -> 
             Region::Deploy => role.deploy_bytes,
             Region::Run => role.run_bytes,
         };
-        want(at % ALIGN as u64 == 0, "buffers start at multiples of 64 bytes")?;
+        let bytes = matches!(op, StepOp::Map { .. } | StepOp::Send { .. } | StepOp::Receive { .. });
+        want(bytes || at % plan.word.bytes() == 0, ALIGNED)?;
         want(at.checked_add(len).is_some_and(|end| end <= size), "a buffer leaves its arena")?;
         want(
             !access.write || region == Region::Run || phase == Phase::Setup,
@@ -61,6 +62,8 @@ pub(super) fn check(plan: &Plan, role: &RolePlan, phase: Phase, op: &StepOp) -> 
 fn want(ok: bool, rule: Rule) -> Result<(), Rule> {
     if ok { Ok(()) } else { Err(rule) }
 }
+
+const ALIGNED: Rule = "spans of words start at multiples of the word";
 
 const LENGTH: Rule = "a buffer's length does not match its shape";
 
@@ -132,6 +135,8 @@ fn check_map(plan: &Plan, role: &RolePlan, op: &StepOp) -> Result<(), Rule> {
             OperandKind::Table { len, .. } => len * plan.word.bytes(),
         };
         want(span.len == bytes, LENGTH)?;
+        let packed = matches!(operand.kind, OperandKind::Packed { .. });
+        want(packed || span.at % plan.word.bytes() == 0, ALIGNED)?;
     }
     for op in &program.ops {
         if let TileOp::Random { party, .. } | TileOp::RandomBit { party, .. } = op {

@@ -35,15 +35,17 @@ pub fn conv<W: RingWord>(
     if out.is_empty() || x.is_empty() || taps == 0 {
         return out.fill(W::ZERO);
     }
-    let plane = Plane { window, input: [ih, iw], output: [oh, ow] };
+    if cg == 1 && og <= 2 && !is_pointwise(window) {
+        let plane = Plane { window, input: [ih, iw], output: [oh, ow] };
+        let images = out.chunks_exact_mut(out_channels * pixels).zip(x.chunks_exact(c * ih * iw));
+        return images.for_each(|(out, x)| depthwise(out, x, w, plane, og, scratch));
+    }
     let blocks = out.chunks_exact_mut(og * pixels).zip(x.chunks_exact(cg * ih * iw));
     for (i, (out, x)) in blocks.enumerate() {
         let w = &w[i % groups * og * cg * taps..][..og * cg * taps];
         let shape = [og, cg * taps, pixels];
         if is_pointwise(window) {
             gemm(out, w, &Rows { b: x, n: pixels }, shape, scratch);
-        } else if cg == 1 && og <= 2 {
-            depthwise(out, x, w, plane, scratch);
         } else {
             let patches = Patches { x, window, input: [ih, iw], output: [oh, ow] };
             gemm(out, w, &patches, shape, scratch);

@@ -48,7 +48,9 @@ fn copy_block<W: RingWord>(dst: &mut [W], to: usize, src: &[W], from: i64, view:
     match view.shape {
         [] => dst[to] = src[from as usize],
         [len] => copy_line(dst, to, src, from, [view.dst_strides[0], view.src_strides[0]], *len),
-        [rows, cols] if view.src_strides[0] == 1 && view.src_strides[1] > 1 => {
+        [rows, cols]
+            if view.src_strides[0] == 1 && view.src_strides[1] > 1 && view.dst_strides[1] == 1 =>
+        {
             transpose(dst, to, src, from as usize, view, [*rows, *cols]);
         }
         [extent, ..] => {
@@ -84,8 +86,8 @@ fn copy_line<W: RingWord>(
     }
 }
 
-/// A plane whose source runs along the outer axis: walked in squares, so that each cache line is
-/// read and written once.
+/// A plane whose source runs along the outer axis: walked in squares that are read by lines and
+/// written by lines, so that each cache line is touched once.
 fn transpose<W: RingWord>(
     dst: &mut [W],
     to: usize,
@@ -95,14 +97,18 @@ fn transpose<W: RingWord>(
     [rows, cols]: [usize; 2],
 ) {
     const SIDE: usize = 16;
-    let (row, col) = (view.dst_strides[0] as usize, view.dst_strides[1] as usize);
-    let step = view.src_strides[1] as usize;
+    let (stride, step) = (view.dst_strides[0] as usize, view.src_strides[1] as usize);
     for top in (0..rows).step_by(SIDE) {
+        let height = SIDE.min(rows - top);
         for left in (0..cols).step_by(SIDE) {
-            for i in top..rows.min(top + SIDE) {
-                for j in left..cols.min(left + SIDE) {
-                    dst[to + i * row + j * col] = src[from + i + j * step];
-                }
+            let width = SIDE.min(cols - left);
+            let mut square = [[W::ZERO; SIDE]; SIDE];
+            for (j, line) in square.iter_mut().enumerate().take(width) {
+                line[..height].copy_from_slice(&src[from + top + (left + j) * step..][..height]);
+            }
+            for i in 0..height {
+                let line = &mut dst[to + (top + i) * stride + left..][..width];
+                line.iter_mut().zip(&square).for_each(|(word, column)| *word = column[i]);
             }
         }
     }
@@ -158,10 +164,13 @@ mod tests {
         }
     }
 
+    /// Shape, destination strides, source strides, first source word.
+    type Case<'a> = (&'a [usize], &'a [i64], &'a [i64], usize);
+
     #[test]
     fn strided_copies_match_a_walk_over_all_indices() {
         let src: Vec<u64> = (0..4000).map(|i| i * 31 + 7).collect();
-        let cases: [(&[usize], &[i64], &[i64], usize); 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[], &[], &[], 3),
             (&[5], &[1], &[1], 2),
             (&[5], &[1], &[0], 2),

@@ -25,7 +25,7 @@ macro_rules! vectorised {
                 // SAFETY: only `Scratch::with_cpu` chooses, among what the processor has.
                 $crate::kernels::Cpu::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: see above.
-                $crate::kernels::Cpu::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernels::Cpu::Avx512 | $crate::kernels::Cpu::Amx => unsafe { avx512($($arg),*) },
             }
         }
 
@@ -47,14 +47,16 @@ pub enum Cpu {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// That and AMX with bytes, for products.
+    Amx,
 }
 
 impl Cpu {
     /// All variants, from least to most.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// The best that this processor has, or what the environment variable `MPCC_CPU` asks for
-    /// (`portable`, `avx2` or `avx512`) if the processor has it. Read once.
+    /// (`portable`, `avx2`, `avx512` or `amx`) if the processor has it. Read once.
     pub fn active() -> Self {
         static ACTIVE: OnceLock<Cpu> = OnceLock::new();
         *ACTIVE.get_or_init(|| {
@@ -75,6 +77,7 @@ impl Cpu {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
@@ -82,15 +85,16 @@ impl Cpu {
     #[cfg(target_arch = "x86_64")]
     pub fn available(self) -> bool {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2");
+        let avx512 = avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
         match self {
             Self::Portable => true,
             Self::Avx2 => avx2,
-            Self::Avx512 => {
-                avx2 && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-            }
+            Self::Avx512 => avx512,
+            Self::Amx => avx512 && super::gemm::amx::available(),
         }
     }
 

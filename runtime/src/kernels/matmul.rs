@@ -76,4 +76,16 @@ mod tests {
             check::<u64>(3, shape, false);
         }
     }
+
+    /// Digits at their largest, over more than a block's depth: sums must not overflow anywhere.
+    #[test]
+    fn the_largest_words_multiply() {
+        let [m, k, n] = [16, 1100, 20];
+        let (a, b) = (vec![u64::MAX; m * k], vec![u64::MAX; k * n]);
+        for cpu in Cpu::ALL {
+            let mut out = vec![0; m * n];
+            matmul(&mut out, &a, &b, 1, [m, k, n], false, &mut Scratch::with_cpu(cpu));
+            assert!(out.iter().all(|&x| x == k as u64), "{cpu:?}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ mod scratch;
 mod sum;
 #[cfg(test)]
 mod testing;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vaes;
 mod word;
 
 pub use conv::conv;

@@ -1,7 +1,7 @@
 //! Working memory of the kernels.
 
 use super::Cpu;
-use zeroize::ZeroizeOnDrop;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Reusable working memory, one per compute thread; grows on first use, is then reused, and is wiped
 /// on drop. Also says which instructions the kernels that use it may use.
@@ -15,6 +15,8 @@ pub struct Scratch {
     pub(super) words64: Vec<u64>,
     /// Bit registers of `map`.
     pub(super) bits: Vec<u64>,
+    /// Digits of the operands of a product.
+    pub(super) tiles: Vec<Line>,
 }
 
 impl Scratch {
@@ -26,7 +28,7 @@ impl Scratch {
     /// For the given instructions, or the best below them that the processor has.
     pub fn with_cpu(cpu: Cpu) -> Self {
         let cpu = cpu.min(Cpu::best());
-        Self { cpu, words32: Vec::new(), words64: Vec::new(), bits: Vec::new() }
+        Self { cpu, words32: Vec::new(), words64: Vec::new(), bits: Vec::new(), tiles: Vec::new() }
     }
 }
 
@@ -42,4 +44,15 @@ pub(super) fn at_least<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &m
         memory.resize(len, T::default());
     }
     &mut memory[..len]
+}
+
+/// A cache line of bytes, aligned as one.
+#[derive(Clone, Copy, Zeroize)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u8; 64]);
+
+impl Default for Line {
+    fn default() -> Self {
+        Self([0; 64])
+    }
 }

@@ -3,8 +3,9 @@
 
 use mpcc_ir::Shape;
 use mpcc_ir::plan::{
-    InputPort, Message, MessageKind, Operand, OperandKind, OutputPort, ParamInfo, Phase, Plan,
-    Region, Role, RolePlan, Span, Step, StepOp, TileOp, TileProgram, WeightsMode, Word, WordReg,
+    InputPort, Layer, Message, MessageKind, Operand, OperandKind, OutputPort, ParamInfo, Phase,
+    Plan, Region, Role, RolePlan, Span, Step, StepOp, TileOp, TileProgram, WeightsMode, Word,
+    WordReg,
 };
 use mpcc_ir::weights::Weights;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ const CROSS: u32 = 2;
 const R: u32 = 3;
 
 /// `y = x * s` for a secret tensor `s` of an outside owner: setup, a correction, one opening, a reveal.
+#[expect(clippy::too_many_lines, reason = "one plan, from top to bottom")]
 pub(crate) fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
+    use MessageKind::{Correction, Input, Mask, Reveal, Weight};
+    use Phase::{Offline, Online, Setup};
     let mut b = Builder::new(parties, word, WeightsMode::Owner);
     let word_bytes = n * word.bytes();
     let out_bytes = (n * u64::from(OUT_BITS)).div_ceil(8);
     let all: Vec<Role> = (0..parties).map(Role::Party).collect();
-    use MessageKind::{Correction, Input, Mask, Reveal, Weight};
-    use Phase::{Offline, Online, Setup};
     let last = Role::Party(parties - 1);
     let owner_mask = b.message(Role::Dealer, Role::Owner, Setup, Mask, word_bytes);
     let masked: Vec<u32> =
@@ -67,7 +69,7 @@ pub(crate) fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
         let dx = r.span(Region::Run, word_bytes);
         let opened = r.span(Region::Run, out_bytes);
         let got = r.step(Online, StepOp::Receive { message: inputs[party], dst: dx }, &[]);
-        let mask_program = b.program(&b.mask_program(party as u8));
+        let mask_program = b.program(&mask_program(party as u8));
         let share = r.span(Region::Run, out_bytes);
         let made = r.step(Online, map(mask_program, n, &[R], &[share]), &[]);
         r.step(Online, StepOp::Send { message: shares[party], src: share }, &[made]);
@@ -78,7 +80,7 @@ pub(crate) fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
             let bits = u64::from(OUT_BITS);
             let bytes = (count * bits).div_ceil(8);
             let own = r.span(Region::Run, bytes);
-            let send = b.program(&b.send_program(party as u8));
+            let send = b.program(&send_program(party as u8));
             let spans = [words(dx), words(a), words(c), own];
             let mut op = map(send, count, &[R], &spans);
             set_first(&mut op, at);
@@ -191,6 +193,30 @@ fn join_program(parties: u8) -> TileProgram {
     program(operands, 0, 2, ops)
 }
 
+/// `D_x A_b + C_b + [r]_b`, packed.
+fn send_program(party: u8) -> TileProgram {
+    let ops = vec![
+        TileOp::Load { dst: reg(0), operand: 0 },
+        TileOp::Load { dst: reg(1), operand: 1 },
+        TileOp::Mul { dst: reg(0), a: reg(0), b: reg(1) },
+        TileOp::Load { dst: reg(1), operand: 2 },
+        TileOp::Add { dst: reg(0), a: reg(0), b: reg(1) },
+        TileOp::Random { dst: reg(1), value: 0, party, bits: OUT_BITS },
+        TileOp::Add { dst: reg(0), a: reg(0), b: reg(1) },
+        TileOp::Pack { src: reg(0), operand: 3 },
+    ];
+    let operands = vec![words(false), words(false), words(false), packed(OUT_BITS, true)];
+    program(operands, 1, 2, ops)
+}
+
+fn mask_program(party: u8) -> TileProgram {
+    let ops = vec![
+        TileOp::Random { dst: reg(0), value: 0, party, bits: OUT_BITS },
+        TileOp::Pack { src: reg(0), operand: 0 },
+    ];
+    program(vec![packed(OUT_BITS, true)], 1, 1, ops)
+}
+
 struct Builder {
     plan: Plan,
 }
@@ -210,7 +236,15 @@ impl Builder {
             programs: vec![],
             messages: vec![],
             roles: vec![],
-            layers: vec![],
+            layers: vec![Layer {
+                name: "product".into(),
+                op: "Mul".into(),
+                shape: Shape::of(&[]),
+                format: String::new(),
+                rounds: 1,
+                online_bytes: 0,
+                correction_bytes: 0,
+            }],
         };
         Self { plan }
     }
@@ -297,30 +331,6 @@ impl Builder {
             TileOp::Store { src: reg(2), operand: 1 },
         ];
         program(operands, 2, 3, ops)
-    }
-
-    /// `D_x A_b + C_b + [r]_b`, packed.
-    fn send_program(&self, party: u8) -> TileProgram {
-        let ops = vec![
-            TileOp::Load { dst: reg(0), operand: 0 },
-            TileOp::Load { dst: reg(1), operand: 1 },
-            TileOp::Mul { dst: reg(0), a: reg(0), b: reg(1) },
-            TileOp::Load { dst: reg(1), operand: 2 },
-            TileOp::Add { dst: reg(0), a: reg(0), b: reg(1) },
-            TileOp::Random { dst: reg(1), value: 0, party, bits: OUT_BITS },
-            TileOp::Add { dst: reg(0), a: reg(0), b: reg(1) },
-            TileOp::Pack { src: reg(0), operand: 3 },
-        ];
-        let operands = vec![words(false), words(false), words(false), packed(OUT_BITS, true)];
-        program(operands, 1, 2, ops)
-    }
-
-    fn mask_program(&self, party: u8) -> TileProgram {
-        let ops = vec![
-            TileOp::Random { dst: reg(0), value: 0, party, bits: OUT_BITS },
-            TileOp::Pack { src: reg(0), operand: 0 },
-        ];
-        program(vec![packed(OUT_BITS, true)], 1, 1, ops)
     }
 
     /// The sum of all parties' mask shares.

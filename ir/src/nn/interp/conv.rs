@@ -20,6 +20,10 @@ pub(crate) fn conv<T: Element>(
     if result.is_empty() || k == 0 {
         return result;
     }
+    if channels == 1 {
+        depthwise(&mut result, x, weight, window, out);
+        return result;
+    }
     for (at, out_plane) in result.chunks_exact_mut(m * n).enumerate() {
         let image = &x.data[at * channels * extent_h * extent_w..];
         let a = &weight.data[at % groups * m * k..][..m * k];
@@ -42,6 +46,41 @@ pub(crate) fn conv<T: Element>(
         });
     }
     result
+}
+
+/// A convolution whose groups have one input channel each: too thin for a matrix product.
+fn depthwise<T: Element>(
+    result: &mut [T],
+    x: View<'_, T>,
+    weight: View<'_, T>,
+    window: &Window,
+    out: &Shape,
+) {
+    let ([height, width], [out_height, out_width]) = ([x.shape[2], x.shape[3]], [out[2], out[3]]);
+    let [kernel_h, kernel_w] = window.kernel;
+    let multiplier = out[1] / x.shape[1];
+    for (at, plane) in result.chunks_exact_mut(out_height * out_width).enumerate() {
+        let image = &x.data[at / multiplier * height * width..][..height * width];
+        let taps = &weight.data[at % out[1] * kernel_h * kernel_w..][..kernel_h * kernel_w];
+        for (tap, &w) in taps.iter().enumerate() {
+            let [tap_y, tap_x] = [tap / kernel_w, tap % kernel_w];
+            let inside = |x: &usize| window.input_at(1, *x, tap_x, width);
+            let Some(first) = (0..out_width).find(|x| inside(x).is_some()) else { continue };
+            let count = (first..out_width).take_while(|x| inside(x).is_some()).count();
+            let start = inside(&first).unwrap_or_default();
+            for (y, row) in plane.chunks_exact_mut(out_width).enumerate() {
+                let Some(y) = window.input_at(0, y, tap_y, height) else { continue };
+                let from = &image[y * width + start..(y + 1) * width];
+                let row = &mut row[first..first + count];
+                if window.strides[1] == 1 {
+                    row.iter_mut().zip(from).for_each(|(o, x)| *o = o.plus_product(w, *x));
+                } else {
+                    let from = from.iter().step_by(window.strides[1]);
+                    row.iter_mut().zip(from).for_each(|(o, x)| *o = o.plus_product(w, *x));
+                }
+            }
+        }
+    }
 }
 
 /// The result before any product: zeros, or the bias of each channel.

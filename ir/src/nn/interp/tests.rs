@@ -172,6 +172,30 @@ fn convolution_with_groups_strides_dilations_and_padding() {
 }
 
 #[test]
+fn depthwise_convolution() {
+    let (x, w) = (noise(2 * 3 * 7 * 6, 6), noise(6 * 3 * 3, 7));
+    for (stride, pads, [height, width]) in [(1, [1, 1, 1, 1], [7, 6]), (2, [2, 0, 1, 2], [4, 3])] {
+        let window = Window { kernel: [3, 3], strides: [stride, stride], dilations: [1, 1], pads };
+        let text = format!(
+            "nn {{ %0 = input port port0 : secret[2x3x7x6] %1 = param id w0 : weight[6x1x3x3]
+             %2 = conv %0, %1 window 3x3 stride {stride}x{stride} dilate 1x1 pad {pads:?} groups 3
+                : secret[2x6x{height}x{width}] return %2 }}"
+        );
+        let out = evaluate(&graph(&text, &[&w]), &[tensor(&[2, 3, 7, 6], &x)]).unwrap();
+        for (at, found) in out[0].data.iter().enumerate() {
+            let (plane, oy, ox) = (at / (height * width), at / width % height, at % width);
+            let term = |tap: usize| {
+                let y = window.input_at(0, oy, tap / 3, 7)?;
+                let x_at = window.input_at(1, ox, tap % 3, 6)?;
+                Some(x[(plane / 2 * 7 + y) * 6 + x_at] * w[plane % 6 * 9 + tap])
+            };
+            let want: f32 = (0..9).filter_map(term).sum();
+            assert!((want - found).abs() < 1e-5, "stride {stride}, element {at}");
+        }
+    }
+}
+
+#[test]
 fn operations_after_the_reveal() {
     let x = tensor(&[2, 3], &[0.0, 3.0, 3.0, 1.0, 0.0, 1.0]);
     let first = apply_clear(&ClearOp::ArgMax { axis: 1, last: false }, x.clone()).unwrap();

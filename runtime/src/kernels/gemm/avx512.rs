@@ -1,5 +1,6 @@
 //! Microkernels for AVX-512, and the portable one compiled for AVX2.
 #![expect(unsafe_code, reason = "vector instructions")]
+#![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
 use super::micro::Micro;
 use crate::kernels::RingWord;

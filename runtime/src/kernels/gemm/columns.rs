@@ -87,11 +87,22 @@ impl<W: RingWord> Patches<'_, W> {
         }
         let step = self.window.strides[1];
         let from = (ox + start) * step + kx * self.window.dilations[1] - self.window.pads[1];
-        let middle = &mut segment[start..end];
-        if step == 1 {
-            middle.copy_from_slice(&row[from..from + middle.len()]);
-        } else {
-            for (word, &pixel) in middle.iter_mut().zip(row[from..].iter().step_by(step)) {
+        every(&mut segment[start..end], &row[from..], step);
+    }
+}
+
+/// Copies every `step`-th word of `from`; the loops for small steps become vector instructions.
+pub(in crate::kernels) fn every<W: RingWord>(to: &mut [W], from: &[W], step: usize) {
+    match (step, to.split_last_mut()) {
+        (1, _) => to.copy_from_slice(&from[..to.len()]),
+        (2, Some((last, to))) => {
+            *last = from[2 * to.len()];
+            for (word, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+                *word = pair[0];
+            }
+        }
+        _ => {
+            for (word, &pixel) in to.iter_mut().zip(from.iter().step_by(step)) {
                 *word = pixel;
             }
         }

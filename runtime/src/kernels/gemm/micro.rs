@@ -17,7 +17,7 @@ impl Tiling {
     pub(super) fn of<W: RingWord>(cpu: Cpu) -> Self {
         let lanes = match cpu {
             Cpu::Portable | Cpu::Avx2 => return Self { rows: 4, width: WIDTH, lanes: WIDTH },
-            Cpu::Avx512 => 64 / W::BYTES,
+            Cpu::Avx512 | Cpu::Amx => 64 / W::BYTES,
         };
         Self { rows: 8, width: 3 * lanes, lanes }
     }
@@ -60,9 +60,9 @@ impl<W: RingWord> Micro<'_, W> {
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2 => super::avx512::avx2(self),
             #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512 => super::avx512::avx512(self),
+            Cpu::Avx512 | Cpu::Amx => super::avx512::avx512(self),
             #[cfg(not(target_arch = "x86_64"))]
-            Cpu::Avx2 | Cpu::Avx512 => self.portable(),
+            Cpu::Avx2 | Cpu::Avx512 | Cpu::Amx => self.portable(),
         }
     }
 

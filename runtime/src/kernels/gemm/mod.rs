@@ -6,6 +6,8 @@
 //! or columns have loops of their own, at the speed of memory.
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod columns;
 mod micro;
@@ -13,7 +15,7 @@ mod thin;
 
 use super::scratch::at_least;
 use super::{Cpu, RingWord, Scratch};
-pub(super) use columns::{Columns, Patches, Rows};
+pub(super) use columns::{Columns, Patches, Rows, every};
 use micro::{Micro, Tiling};
 
 /// Rows of the right operand per block.
@@ -45,6 +47,14 @@ pub(super) fn gemm<W: RingWord>(
     }
     if let Some(b) = b.as_rows().filter(|_| m <= 2) {
         return thin::few_rows(cpu, out, a, b, [k, n]);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if cpu == Cpu::Amx && amx::pays([m, k, n]) {
+        let mut words = std::mem::take(W::registers(scratch));
+        let memory = amx::Memory { tiles: &mut scratch.tiles, words: &mut words };
+        amx::gemm(out, a, b, [m, k, n], memory);
+        *W::registers(scratch) = words;
+        return;
     }
     blocked(cpu, tiling, out, a, b, [m, k, n], W::registers(scratch));
 }

@@ -63,9 +63,9 @@ fn pass_rows<W: RingWord>(out: &mut [W], a: &[W], b: &[W], [k, n]: [usize; 2]) {
                         *out = out.add(low).add(high);
                     }
                 } else {
-                    for at in top..k {
+                    for (at, &x) in a.iter().enumerate().skip(top) {
                         for (out, &y) in out.iter_mut().zip(row(at)) {
-                            *out = out.add(a[at].mul(y));
+                            *out = out.add(x.mul(y));
                         }
                     }
                 }

@@ -34,9 +34,31 @@ impl<W: RingWord> Tile<'_, W> {
         masks: &Masks,
         operands: &mut [Buffer<'_>],
     ) {
-        let _ = cpu;
+        match cpu {
+            Cpu::Portable => self.run_with::<Portable>(program, values, masks, operands),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx2 => super::x86::run_avx2(self, program, values, masks, operands),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx512 | Cpu::Amx => {
+                super::x86::run_avx512(self, program, values, masks, operands)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Cpu::Avx2 | Cpu::Avx512 | Cpu::Amx => {
+                self.run_with::<Portable>(program, values, masks, operands);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn run_with<S: Special>(
+        &mut self,
+        program: &TileProgram,
+        values: &[u32],
+        masks: &Masks,
+        operands: &mut [Buffer<'_>],
+    ) {
         for &op in &program.ops {
-            self.step::<Portable>(op, program, values, masks, operands);
+            self.step::<S>(op, program, values, masks, operands);
         }
     }
 
@@ -53,21 +75,7 @@ impl<W: RingWord> Tile<'_, W> {
         let kind = |operand: u16| program.operands[usize::from(operand)].kind;
         match op {
             TileOp::Load { dst, operand } => {
-                let bytes = operands[usize::from(operand)].read();
-                match kind(operand) {
-                    OperandKind::Table { inner, len } => {
-                        let dst = self.exact(dst);
-                        load_table(dst, bytes, address, inner, len);
-                    }
-                    OperandKind::Words | OperandKind::Packed { .. } => {
-                        let bytes = &bytes[self.bytes(W::BITS)];
-                        for (word, from) in
-                            self.exact(dst).iter_mut().zip(bytes.chunks_exact(W::BYTES))
-                        {
-                            *word = W::from_le(from);
-                        }
-                    }
-                }
+                self.load(dst, operands[usize::from(operand)].read(), kind(operand));
             }
             TileOp::Store { src, operand } => {
                 let bytes = &mut operands[usize::from(operand)].write()[self.bytes(W::BITS)];
@@ -153,6 +161,18 @@ impl<W: RingWord> Tile<'_, W> {
                 let dst = self.bit(dst);
                 self.bits[dst].fill(if value { u64::MAX } else { 0 });
             }
+        }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, dst: WordReg, bytes: &[u8], kind: OperandKind) {
+        if let OperandKind::Table { inner, len } = kind {
+            let address = self.first + self.at;
+            return load_table(self.exact(dst), bytes, address, inner, len);
+        }
+        let bytes = &bytes[self.bytes(W::BITS)];
+        for (word, from) in self.exact(dst).iter_mut().zip(bytes.chunks_exact(W::BYTES)) {
+            *word = W::from_le(from);
         }
     }
 

@@ -10,6 +10,8 @@ mod lanes;
 mod pack;
 #[cfg(test)]
 mod reference;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use super::scratch::at_least;
 use super::{RingWord, Scratch};

@@ -94,32 +94,70 @@ fn get_bytes<W: RingWord, const N: usize>(words: &mut [W], packed: &[u8]) {
     }
 }
 
-/// Collects 64 bits at a time. The branch depends on the position alone.
+/// Collects 64 bits at a time, from pairs of words where two fit. Branches depend on positions alone.
 #[inline(always)]
 fn pack_any<W: RingWord>(packed: &mut [u8], words: &[W], width: u32) {
     let keep = u64::MAX >> (64 - width);
-    let (mut ready, mut fill, mut at) = (0_u64, 0_u32, 0);
-    for word in words {
-        let x = word.to_u64() & keep;
-        ready |= x << fill;
-        fill += width;
-        if fill >= 64 {
-            packed[at..at + 8].copy_from_slice(&ready.to_le_bytes());
-            at += 8;
-            fill -= 64;
-            ready = x.unbounded_shr(width - fill);
+    let mut bits = Bits { packed, ready: 0, fill: 0 };
+    if width <= 32 {
+        let (pairs, rest) = words.as_chunks::<2>();
+        for [low, high] in pairs {
+            bits.push(low.to_u64() & keep | (high.to_u64() & keep) << width, 2 * width);
         }
+        rest.iter().for_each(|x| bits.push(x.to_u64() & keep, width));
+    } else {
+        words.iter().for_each(|x| bits.push(x.to_u64() & keep, width));
     }
-    let rest = packed.len() - at;
-    packed[at..].copy_from_slice(&ready.to_le_bytes()[..rest]);
+    bits.finish();
 }
 
-/// Reads the 16 bytes from an element's first one on and shifts it down.
+/// A little-endian bit stream being written.
+struct Bits<'a> {
+    packed: &'a mut [u8],
+    ready: u64,
+    fill: u32,
+}
+
+impl Bits<'_> {
+    /// Appends `width` bits, at least one; the others of `x` are zero.
+    #[inline(always)]
+    fn push(&mut self, x: u64, width: u32) {
+        self.ready |= x << self.fill;
+        self.fill += width;
+        if self.fill >= 64 {
+            let (now, later) = std::mem::take(&mut self.packed).split_at_mut(8);
+            now.copy_from_slice(&self.ready.to_le_bytes());
+            self.packed = later;
+            self.fill -= 64;
+            self.ready = x.unbounded_shr(width - self.fill);
+        }
+    }
+
+    fn finish(self) {
+        let rest = self.packed.len();
+        self.packed.copy_from_slice(&self.ready.to_le_bytes()[..rest]);
+    }
+}
+
+/// Reads eight words from as many bytes as a word has bits; the last ones with care for the end.
 #[inline(always)]
 fn unpack_any<W: RingWord>(words: &mut [W], packed: &[u8], width: u32) {
     let keep = u64::MAX >> (64 - width);
-    let mut bit = 0;
-    for word in words {
+    let step = width as usize;
+    let (groups, _) = words.as_chunks_mut::<8>();
+    // A word of up to 57 bits lies in the 8 bytes from its first one on.
+    let fast =
+        if width <= 57 { groups.len().min(packed.len().saturating_sub(8) / step) } else { 0 };
+    for (group, bytes) in groups.iter_mut().zip(packed.windows(step + 8).step_by(step)).take(fast) {
+        for (i, word) in group.iter_mut().enumerate() {
+            let bit = i * step;
+            let mut near = [0; 8];
+            near.copy_from_slice(&bytes[bit / 8..][..8]);
+            *word = W::from_u64((u64::from_le_bytes(near) >> (bit % 8)) & keep);
+        }
+    }
+    let mut bit = fast * 8 * step;
+    for word in &mut words[fast * 8..] {
         let from = &packed[bit / 8..];
         let mut bytes = [0; 16];
         match from.first_chunk::<16>() {
@@ -127,6 +165,6 @@ fn unpack_any<W: RingWord>(words: &mut [W], packed: &[u8], width: u32) {
             None => bytes[..from.len()].copy_from_slice(from),
         }
         *word = W::from_u64((u128::from_le_bytes(bytes) >> (bit % 8)) as u64 & keep);
-        bit += width as usize;
+        bit += step;
     }
 }

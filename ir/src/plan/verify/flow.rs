@@ -1,0 +1,141 @@
+//! Which mask streams the bytes of an arena were computed from, value by value.
+//!
+//! Inside one program `masks.rs` sees every use of a mask. A mask that went into a buffer by an earlier
+//! step and comes back as an operand could cancel what hides a payload; this table tells. It does not
+//! look into messages: what another role sends is hidden by streams of its own.
+
+use super::masks::{Written, written};
+use super::{Rule, Work};
+use crate::plan::{Phase, Plan, StepOp};
+use std::collections::BTreeMap;
+
+/// The mask stream of a value at a party; drawn in setup it is another one than drawn in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stream {
+    pub(super) party: u8,
+    pub(super) deploy: bool,
+    pub(super) value: u32,
+}
+
+impl Stream {
+    pub(super) fn new(party: u8, phase: Phase, value: u32) -> Self {
+        Self { party, deploy: phase == Phase::Setup, value }
+    }
+}
+
+/// A set of streams, by index in [`Flow`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Set(u32);
+
+/// What went into written bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Through operands that were loaded.
+    pub(super) loaded: Set,
+    /// Through operands, or drawn by the step itself.
+    pub(super) all: Set,
+}
+
+/// All sets that occur, and what each program does.
+pub(super) struct Flow<'a> {
+    plan: &'a Plan,
+    programs: Vec<Option<Vec<Written>>>,
+    streams: BTreeMap<Stream, usize>,
+    /// Bits by number of stream. The first set is empty.
+    sets: Vec<Vec<u64>>,
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        let programs = vec![None; plan.programs.len()];
+        Self { plan, programs, streams: BTreeMap::new(), sets: vec![Vec::new()] }
+    }
+
+    /// What a program writes, operand by operand.
+    pub(super) fn program(&mut self, program: u32, work: &mut Work) -> Result<&[Written], Rule> {
+        let at = program as usize;
+        let known = match self.programs[at].take() {
+            Some(known) => known,
+            None => written(&self.plan.programs[at], self.plan.word, work)?,
+        };
+        Ok(self.programs[at].insert(known))
+    }
+
+    /// Whether something in the set was drawn from `stream`.
+    pub(super) fn contains(&self, set: Set, stream: Stream) -> bool {
+        let Some(&bit) = self.streams.get(&stream) else { return false };
+        self.sets[set.0 as usize].get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// The origin of each thing that a step writes, from the sets that it read: one entry per access.
+    pub(super) fn step(
+        &mut self,
+        phase: Phase,
+        op: &StepOp,
+        read: &[Vec<Set>],
+        work: &mut Work,
+    ) -> Result<Vec<Origin>, Rule> {
+        let StepOp::Map { program, values, .. } = op else {
+            let all = self.union(read.iter().flatten().copied().collect(), work)?;
+            return Ok(vec![Origin { loaded: all, all }; read.len()]);
+        };
+        let outputs = self.program(*program, work)?.to_vec();
+        let mut origins = Vec::with_capacity(outputs.len());
+        for output in &outputs {
+            let operands = output.loads.iter().flat_map(|&at| &read[usize::from(at)]);
+            let loaded = self.union(operands.copied().collect(), work)?;
+            let streams = output
+                .draws
+                .iter()
+                .map(|term| Stream::new(term.party, phase, values[usize::from(term.slot)]));
+            let all = self.with(loaded, streams.collect(), work)?;
+            origins.push(Origin { loaded, all });
+        }
+        Ok(origins)
+    }
+
+    fn union(&mut self, mut of: Vec<Set>, work: &mut Work) -> Result<Set, Rule> {
+        of.sort_unstable();
+        of.dedup();
+        // Later sets tend to contain earlier ones, so the last one is often the answer.
+        let Some(mut total) = of.pop() else { return Ok(Set::default()) };
+        for set in of {
+            total = self.pair(total, set, work)?;
+        }
+        Ok(total)
+    }
+
+    fn pair(&mut self, a: Set, b: Set, work: &mut Work) -> Result<Set, Rule> {
+        let (first, second) = (&self.sets[a.0 as usize], &self.sets[b.0 as usize]);
+        work.spend(first.len().max(second.len()) as u64)?;
+        let word = |set: &[u64], at: usize| set.get(at).copied().unwrap_or(0);
+        if second.iter().enumerate().all(|(at, w)| w & !word(first, at) == 0) {
+            return Ok(a);
+        }
+        let len = first.len().max(second.len());
+        let both = (0..len).map(|at| word(first, at) | word(second, at)).collect();
+        self.add(both, work)
+    }
+
+    /// The set with more streams.
+    fn with(&mut self, set: Set, streams: Vec<Stream>, work: &mut Work) -> Result<Set, Rule> {
+        let mut grown = None;
+        for stream in streams {
+            let next = self.streams.len();
+            let bit = *self.streams.entry(stream).or_insert(next);
+            if !self.contains(set, stream) {
+                let words = grown.get_or_insert_with(|| self.sets[set.0 as usize].clone());
+                words.resize(words.len().max(bit / 64 + 1), 0);
+                words[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        grown.map_or(Ok(set), |words| self.add(words, work))
+    }
+
+    /// Sets are kept, so they count more than work that is done once: at most half a gigabyte.
+    fn add(&mut self, words: Vec<u64>, work: &mut Work) -> Result<Set, Rule> {
+        work.spend(16 * (1 + words.len() as u64))?;
+        self.sets.push(words);
+        Ok(Set(self.sets.len() as u32 - 1))
+    }
+}

@@ -1,0 +1,84 @@
+//! `mpcc-party infer`.
+
+use super::{load, log};
+use anyhow::ensure;
+use mpcc_ir::plan::Role;
+use mpcc_runtime::client::Output;
+use mpcc_runtime::serve::{InferOptions, InferOutcome, infer};
+use mpcc_runtime::tensors::{random_inputs, read_inputs, write_outputs};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Ask the serving parties for a private inference
+#[derive(clap::Args)]
+pub(super) struct Infer {
+    /// Configuration file of the client
+    #[arg(long, value_name = "TOML")]
+    config: PathBuf,
+    /// An input, name=@file.npy, or all of them, @file.npz; random data if absent
+    #[arg(short, long, value_name = "NAME=@FILE")]
+    input: Vec<String>,
+    /// Where the outputs go
+    #[arg(short, long, value_name = "NPZ")]
+    output: Option<PathBuf>,
+    /// Number of runs with these inputs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    runs: u64,
+    /// Print outputs and times as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Infer {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let loaded = load(&self.config)?;
+        let config = &loaded.config;
+        ensure!(config.role == Role::Client, "`role` is {}, not client", config.role);
+        ensure!(self.runs > 0, "--runs 0 asks for nothing");
+        let inputs = if self.input.is_empty() {
+            (log())("no input given: using random data");
+            random_inputs(&loaded.plan, 1)
+        } else {
+            read_inputs(&loaded.plan, &self.input)?
+        };
+        let options = InferOptions {
+            plan: Arc::clone(&loaded.plan),
+            plan_digest: loaded.digest,
+            peers: config.peers.clone(),
+            state_dir: config.state_dir.clone(),
+            stored: config.store,
+            runs: self.runs,
+            connect_within: loaded.connect_within(),
+            stall: loaded.stall(),
+            log: log(),
+        };
+        let outcome = infer(&options, &inputs)?;
+        let last = outcome.outputs.last().map_or(&[][..], Vec::as_slice);
+        if let Some(path) = &self.output {
+            write_outputs(path, last)?;
+        }
+        self.print(&outcome, last)
+    }
+
+    fn print(&self, outcome: &InferOutcome, outputs: &[Output]) -> anyhow::Result<()> {
+        let report = &outcome.report;
+        if self.json {
+            let describe =
+                |o: &Output| json!({ "name": o.name, "shape": o.shape.0, "values": o.values });
+            let outputs: Vec<_> = outputs.iter().map(describe).collect();
+            println!(
+                "{}",
+                serde_json::to_string(&json!({ "outputs": outputs, "report": report }))?
+            );
+            return Ok(());
+        }
+        for output in outputs {
+            let top = output.values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            let (at, value) = top.map_or((0, f32::NAN), |(at, value)| (at, *value));
+            println!("{} {}: largest is element {at}, {value}", output.name, output.shape);
+        }
+        println!("{:.3} s online, {} rounds", report.online_s, report.rounds);
+        Ok(())
+    }
+}

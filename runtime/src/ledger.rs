@@ -1,0 +1,138 @@
+//! Run numbers: each is used once, also after a crash and when two processes try.
+//!
+//! A mask depends on the seed and the run number, so a number that comes twice would use masks
+//! twice. The ledger is a file with the lowest number never used. It is written, and forced to the
+//! disk together with its directory, before the number is handed out; a crash can lose numbers but not
+//! repeat one. A lock, which the system releases when the process ends, keeps a second process away.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Why a run number cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum LedgerError {
+    #[error("cannot use the directory `{path}`; check `state_dir` and its permissions")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("another process uses `{path}`; stop it, or give this one another `state_dir`")]
+    Busy { path: PathBuf },
+    #[error(
+        "`{path}` is damaged; masks could repeat, so move the directory away and start a new deployment at all roles"
+    )]
+    Damaged { path: PathBuf },
+    #[error("run {run} has been used already; the next free one is {next}")]
+    Used { run: u64, next: u64 },
+}
+
+/// The run numbers of one role.
+#[derive(Debug)]
+pub struct Ledger {
+    dir: PathBuf,
+    next: u64,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens or creates the ledger in `dir`, which is created too if absent.
+    ///
+    /// # Errors
+    /// Where another process has it, or it cannot be read or written.
+    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+        let io = |source| LedgerError::Io { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(io)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
+        let lock = lock.map_err(io)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => LedgerError::Busy { path: dir.to_owned() },
+            TryLockError::Error(source) => io(source),
+        })?;
+        let path = dir.join("next_run");
+        let next = match fs::read_to_string(&path) {
+            // Run 0 stands for the setup phase in frames.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 1,
+            Err(error) => return Err(io(error)),
+            Ok(text) => {
+                let number = text.strip_suffix('\n').and_then(|n| n.parse().ok());
+                number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?
+            }
+        };
+        Ok(Self { dir: dir.to_owned(), next, _lock: lock })
+    }
+
+    /// The lowest number never used.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes `run` and all numbers below it out of use for ever. When this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::Used`] for a number that was reserved before; or the disk does not take it, and the number must not be used.
+    pub fn reserve(&mut self, run: u64) -> Result<(), LedgerError> {
+        let after = run.checked_add(1).filter(|_| run >= self.next);
+        let Some(after) = after else {
+            return Err(LedgerError::Used { run, next: self.next });
+        };
+        self.write(after).map_err(|source| LedgerError::Io { path: self.dir.clone(), source })?;
+        self.next = after;
+        Ok(())
+    }
+
+    fn write(&self, next: u64) -> io::Result<()> {
+        let (path, fresh) = (self.dir.join("next_run"), self.dir.join("next_run.new"));
+        let mut file = File::create(&fresh)?;
+        writeln!(file, "{next}")?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_handed_out_once_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        assert_eq!(ledger.next(), 1);
+        ledger.reserve(1).unwrap();
+        ledger.reserve(4).unwrap();
+        for run in [0, 1, 3, 4, u64::MAX] {
+            let refused = ledger.reserve(run);
+            assert!(matches!(refused, Err(LedgerError::Used { next: 5, .. })), "{run}");
+        }
+        drop(ledger);
+        assert_eq!(Ledger::open(dir.path()).unwrap().next(), 5);
+    }
+
+    #[test]
+    fn a_second_process_is_kept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Ledger::open(dir.path()).unwrap();
+        assert!(matches!(Ledger::open(dir.path()), Err(LedgerError::Busy { .. })));
+        drop(first);
+        assert!(Ledger::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_crash_between_writing_and_renaming_repeats_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        Ledger::open(dir.path()).unwrap().reserve(7).unwrap();
+        fs::write(dir.path().join("next_run.new"), "3").unwrap();
+        assert_eq!(Ledger::open(dir.path()).unwrap().next(), 8);
+    }
+
+    #[test]
+    fn damage_is_refused_rather_than_guessed() {
+        for text in ["", "x\n", "0\n", "5", "-1\n", "99999999999999999999\n"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("next_run"), text).unwrap();
+            let opened = Ledger::open(dir.path());
+            assert!(matches!(opened, Err(LedgerError::Damaged { .. })), "{text:?}");
+        }
+    }
+}

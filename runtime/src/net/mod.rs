@@ -1,0 +1,9 @@
+//! Bytes on the wire: frames, the handshake, and links over TCP.
+//!
+//! Links are plain TCP: they keep order and detect loss, but hide nothing. Until TLS is there, run them
+//! inside a tunnel or a network that nobody else reads: a party's seed travels to the dealer over one.
+
+pub mod frame;
+pub mod handshake;
+pub mod hub;
+pub mod link;

@@ -1,0 +1,37 @@
+//! A role as a process: its links, the order of its phases, and what it reports.
+//!
+//! `P_0` gives out runs. All roles reserve the same number in their own ledgers, run its offline phase,
+//! and wait for the client that `P_0` gave the run to. A client that breaks off loses its run, and only that:
+//! the number is used up and the next run begins. Anything wrong among the parties and the dealer ends the process with
+//! an error that names the other role.
+
+mod control;
+mod dealer;
+mod error;
+mod fill;
+mod infer;
+mod owner;
+mod party;
+mod report;
+mod session;
+
+pub use error::ServeError;
+pub use infer::{InferOptions, InferOutcome, infer};
+pub use report::{Report, RunReport, SentBytes};
+pub use session::{Log, ServeOptions, StopHandle};
+
+use mpcc_ir::plan::Role;
+
+/// Runs one role until it is stopped, its runs are done, or its peers have ended.
+///
+/// # Errors
+/// [`ServeError`] names the role, the peer or the file that is the cause.
+pub fn serve(options: ServeOptions) -> Result<Report, ServeError> {
+    match options.role {
+        Role::Party(_) => party::serve(options),
+        Role::Dealer => dealer::serve(options),
+        Role::Owner => owner::serve(options),
+        Role::Client if options.fill.is_some() => fill::client(options),
+        Role::Client => Err(ServeError::ClientServes),
+    }
+}

@@ -1,0 +1,167 @@
+//! What a role reports when it ends.
+
+use crate::executor::Executor;
+use crate::packet::Counts;
+use mpcc_ir::plan::{Phase, Role};
+use serde::{Deserialize, Serialize};
+
+/// Payload bytes by phase, to all other roles together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentBytes {
+    /// Once per deployment.
+    pub setup: u64,
+    /// Per run, before the input.
+    pub offline: u64,
+    /// Per run, from the input on.
+    pub online: u64,
+}
+
+/// One run at one role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Its number.
+    pub run: u64,
+    /// Seconds of the offline phase; at a client, of the wait for its masks.
+    pub offline_s: f64,
+    /// Seconds from the first message to the last step; at a client, from sending the input to the output.
+    pub online_s: f64,
+    /// Payload bytes sent in the offline phase.
+    pub sent_offline: u64,
+    /// Payload bytes sent in the online phase.
+    pub sent_online: u64,
+    /// Openings on the longest causal chain that this role saw.
+    pub rounds: u32,
+    /// Seconds that compute threads worked on steps of the run.
+    pub busy_s: f64,
+    /// Seconds that compute threads waited in the run, the wait for a client included.
+    pub wait_s: f64,
+}
+
+/// A role's whole session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Which role.
+    pub role: String,
+    /// Seconds of the setup phase.
+    pub setup_s: f64,
+    /// Every completed run.
+    pub runs: Vec<RunReport>,
+    /// Median over runs.
+    pub offline_s: f64,
+    /// Median over runs.
+    pub online_s: f64,
+    /// Processor seconds of the whole process.
+    pub cpu_s: f64,
+    /// Largest resident memory of the process.
+    pub peak_rss_bytes: u64,
+    /// Payload bytes sent: of the setup, and of the last run.
+    pub sent_bytes: SentBytes,
+    /// Bytes sent on all links with headers and handshakes, over the whole session.
+    pub wire_bytes: u64,
+    /// Openings on the longest causal chain, over all runs.
+    pub rounds: u32,
+}
+
+impl Report {
+    /// An empty report.
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role: role.to_string(),
+            setup_s: 0.0,
+            runs: vec![],
+            offline_s: 0.0,
+            online_s: 0.0,
+            cpu_s: 0.0,
+            peak_rss_bytes: 0,
+            sent_bytes: SentBytes::default(),
+            wire_bytes: 0,
+            rounds: 0,
+        }
+    }
+
+    /// Adds the setup phase.
+    pub(super) fn setup(&mut self, seconds: f64, counts: &Counts) {
+        self.setup_s = seconds;
+        self.sent_bytes.setup = counts.sent_bytes(Phase::Setup);
+    }
+
+    /// Fills in what is known only at the end.
+    pub(super) fn finish(mut self, wire_bytes: u64) -> Self {
+        self.offline_s = median(self.runs.iter().map(|run| run.offline_s).collect());
+        self.online_s = median(self.runs.iter().map(|run| run.online_s).collect());
+        self.rounds = self.runs.iter().map(|run| run.rounds).max().unwrap_or(0);
+        if let Some(last) = self.runs.last() {
+            self.sent_bytes.offline = last.sent_offline;
+            self.sent_bytes.online = last.sent_online;
+        }
+        self.wire_bytes = wire_bytes;
+        (self.cpu_s, self.peak_rss_bytes) = (cpu_seconds(), peak_rss_bytes());
+        self
+    }
+}
+
+impl RunReport {
+    /// Adds a phase that has ended.
+    pub(super) fn add(&mut self, executor: &Executor) {
+        let (seconds, counts) = (executor.elapsed().as_secs_f64(), executor.counts());
+        match executor.phase() {
+            Phase::Setup => {}
+            Phase::Offline => {
+                self.offline_s = seconds;
+                self.sent_offline = counts.sent_bytes(Phase::Offline);
+            }
+            Phase::Online => {
+                self.online_s = seconds;
+                self.sent_online = counts.sent_bytes(Phase::Online);
+            }
+        }
+        self.rounds = self.rounds.max(counts.rounds);
+        self.busy_s += counts.busy_ns as f64 * 1e-9;
+        self.wait_s += counts.wait_ns as f64 * 1e-9;
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// Processor seconds that the process has used, from `/proc`; 0 where there is none.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program is in parentheses and may hold spaces; user and system time are the 12th
+    // and 13th fields behind it, in ticks, of which Linux has a hundred per second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
+}
+
+/// The process's largest resident memory, from `/proc`; 0 where there is none.
+fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        let median = |values: &[f64]| median(values.to_vec()).to_string();
+        let said = [median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])];
+        assert_eq!(said, ["0", "2", "2.5"]);
+    }
+
+    #[test]
+    fn this_process_uses_memory() {
+        assert!(peak_rss_bytes() > 1 << 20);
+    }
+}

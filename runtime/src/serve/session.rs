@@ -1,0 +1,317 @@
+//! What all serving roles have in common: options, links, the start of a session, phases.
+
+use super::control::{Begin, Control};
+use super::error::ServeError;
+use super::report::Report;
+use crate::arena::Arena;
+use crate::error::RunError;
+use crate::executor::{Executor, Outbox, Until, work_on};
+use crate::kernels::Scratch;
+use crate::ledger::Ledger;
+use crate::net::frame::Kind;
+use crate::net::handshake::{Hello, Mode, VERSION};
+use crate::net::hub::{Hub, HubOptions, Receiver};
+use crate::packet::Packet;
+use crate::params::Params;
+use crate::role::RoleState;
+use crate::share::Seed;
+use crate::store::Store;
+use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
+use mpcc_ir::weights::Weights;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// Takes lines for people: progress, refused connections, runs called off.
+pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Everything that a role needs to serve.
+pub struct ServeOptions {
+    /// Which role this process is.
+    pub role: Role,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Identity of the plan file, [`mpcc_ir::codec::digest`] of its bytes.
+    pub plan_digest: [u8; 32],
+    /// The weights, at the roles that know them.
+    pub weights: Option<Arc<Weights>>,
+    /// Where others call; compute parties and the dealer need one.
+    pub listener: Option<TcpListener>,
+    /// Addresses of the roles that this one calls: those before it in `P0, P1, .., dealer, owner, client`.
+    pub peers: BTreeMap<Role, String>,
+    /// Where run numbers and stores are kept. No other process may use it.
+    pub state_dir: PathBuf,
+    /// Compute threads.
+    pub threads: usize,
+    /// End after that many completed runs.
+    pub runs: Option<u64>,
+    /// Take correlations from the store in `state_dir` instead of a dealer.
+    pub stored: bool,
+    /// Fill the store with that many runs (`P_0` decides), and end.
+    pub fill: Option<u64>,
+    /// How long to wait for the other roles to start.
+    pub connect_within: Duration,
+    /// How long a message may be late once a phase has begun; `None` waits for ever.
+    pub stall: Option<Duration>,
+    /// Where lines for people go.
+    pub log: Log,
+    /// Ends the session from another thread.
+    pub stop: StopHandle,
+}
+
+/// Ends a session from another thread, after the run that a client has, if any.
+#[derive(Clone, Default)]
+pub struct StopHandle(Arc<Mutex<Stop>>);
+
+#[derive(Default)]
+struct Stop {
+    asked: bool,
+    control: Option<Weak<Control>>,
+}
+
+impl StopHandle {
+    /// Asks the session to end; also works before it has begun.
+    pub fn stop(&self) {
+        let mut stop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.asked = true;
+        if let Some(control) = stop.control.as_ref().and_then(Weak::upgrade) {
+            control.stop();
+        }
+    }
+
+    fn watch(&self, control: &Arc<Control>) {
+        let mut stop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.control = Some(Arc::downgrade(control));
+        if stop.asked {
+            control.stop();
+        }
+    }
+}
+
+/// A role's session.
+pub(super) struct Session {
+    pub(super) options: ServeOptions,
+    pub(super) control: Arc<Control>,
+    pub(super) ledger: Ledger,
+    pub(super) store: Option<Store>,
+    hub: Hub,
+}
+
+/// The order in which roles call each other: each calls those before it.
+fn rank(role: Role) -> u16 {
+    match role {
+        Role::Party(b) => u16::from(b),
+        Role::Dealer => 256,
+        Role::Owner => 257,
+        Role::Client => 258,
+    }
+}
+
+/// The roles that `role` keeps a link to for the whole session.
+fn partners(plan: &Plan, role: Role, mode: Mode) -> Vec<Role> {
+    let stored = matches!(mode, Mode::Stored(_));
+    let mut roles: Vec<Role> = plan.compute_parties().collect();
+    if !stored {
+        roles.push(Role::Dealer);
+        if plan.weights == WeightsMode::Owner {
+            roles.push(Role::Owner);
+        }
+    }
+    if mode == Mode::Fill {
+        roles.push(Role::Client);
+    }
+    // The owner and the client have nothing to say to each other.
+    let strangers = [Role::Owner, Role::Client];
+    roles.retain(|r| *r != role && !(strangers.contains(r) && strangers.contains(&role)));
+    roles
+}
+
+/// The longest message that the plan has for `role`.
+pub(super) fn data_limit(plan: &Plan, role: Role) -> u64 {
+    let own = plan.messages.iter().filter(|m| m.to == role);
+    own.map(|m| m.bytes).max().unwrap_or(0)
+}
+
+/// The addresses of `roles`.
+pub(super) fn addresses(
+    own: Role,
+    peers: &BTreeMap<Role, String>,
+    roles: impl IntoIterator<Item = Role>,
+) -> Result<BTreeMap<Role, String>, ServeError> {
+    let address = |role| match peers.get(&role) {
+        Some(address) => Ok((role, address.clone())),
+        None => Err(ServeError::NoAddress { own, role }),
+    };
+    roles.into_iter().map(address).collect()
+}
+
+impl Session {
+    /// Opens ledger, store and links.
+    pub(super) fn open(mut options: ServeOptions) -> Result<Self, ServeError> {
+        let (role, plan) = (options.role, Arc::clone(&options.plan));
+        crate::check::check_plan(&plan).map_err(RunError::from)?;
+        let ledger = Ledger::open(&options.state_dir)?;
+        let store = if options.stored {
+            Some(Store::open(&options.state_dir, options.plan_digest, role)?)
+        } else {
+            None
+        };
+        let mode = match (&store, options.fill) {
+            (Some(store), _) => Mode::Stored(store.session().deployment),
+            (None, Some(_)) => Mode::Fill,
+            (None, None) => Mode::Live,
+        };
+        let listener = options.listener.take();
+        if listener.is_none() && rank(role) <= rank(Role::Dealer) {
+            return Err(ServeError::NoListener { own: role });
+        }
+        let callees = partners(&plan, role, mode).into_iter().filter(|r| rank(*r) < rank(role));
+        let connect = addresses(role, &options.peers, callees)?;
+        let log = Arc::clone(&options.log);
+        let control = Control::new(role, Arc::clone(&plan), log, mode == Mode::Fill);
+        options.stop.watch(&control);
+        let next_run = ledger.next();
+        let plan_id = options.plan_digest;
+        let hub = HubOptions {
+            hello: Hello { version: VERSION, plan: plan_id, from: role, to: None, mode, next_run },
+            parties: plan.parties,
+            data_limit: data_limit(&plan, role),
+            listener,
+            connect,
+            connect_within: options.connect_within,
+        };
+        let receiver: Arc<dyn Receiver> = Arc::<Control>::clone(&control);
+        let hub = Hub::start(hub, receiver).map_err(ServeError::Network)?;
+        Ok(Self { options, control, ledger, store, hub })
+    }
+
+    /// Waits for the others; `P_0` then starts the session, and all learn how.
+    pub(super) fn begin(&self) -> Result<Begin, ServeError> {
+        let (control, within) = (&self.control, self.options.connect_within);
+        let mode = match (&self.store, self.options.fill) {
+            (Some(store), _) => Mode::Stored(store.session().deployment),
+            (None, Some(_)) => Mode::Fill,
+            (None, None) => Mode::Live,
+        };
+        let partners = partners(&self.options.plan, self.options.role, mode);
+        control.wait_for_peers(&partners, within)?;
+        if self.options.role == Role::Party(0) {
+            let begin = self.first_begin(mode)?;
+            control.begun(begin);
+            control.tell(&partners, Kind::Begin, begin.first, &begin.payload());
+        }
+        let ready = |state: &mut super::control::State| state.begin;
+        let begin = control.wait(Some(within), |_| "P0's start of the session".into(), ready)?;
+        let own = self.options.role;
+        if begin.first < self.ledger.next() {
+            let (run, next) = (begin.first, self.ledger.next());
+            return Err(ServeError::RunBehind { own, run, next });
+        }
+        if matches!(mode, Mode::Stored(id) if id != begin.deployment) {
+            return Err(ServeError::Session { own });
+        }
+        Ok(begin)
+    }
+
+    fn first_begin(&self, mode: Mode) -> Result<Begin, ServeError> {
+        let deployment = match mode {
+            Mode::Stored(id) => id,
+            Mode::Live | Mode::Fill => {
+                let random = Seed::random().map_err(|_| ServeError::Randomness)?;
+                // A seed is as good as any source of random bytes; this one is used for nothing else.
+                std::array::from_fn(|i| random.expose_bytes()[i])
+            }
+        };
+        let state = self.control.lock();
+        let theirs = state.peers.values().map(|link| link.hello.next_run).max();
+        let stored = self.store.as_ref().map_or(1, |store| store.session().first);
+        let first = self.ledger.next().max(theirs.unwrap_or(1)).max(stored);
+        Ok(Begin { deployment, first, count: self.options.fill.unwrap_or(0) })
+    }
+
+    /// The role's state with these seeds.
+    pub(super) fn machine(&self, seeds: Vec<(u8, Seed)>) -> Result<Machine, ServeError> {
+        let plan = Arc::clone(&self.options.plan);
+        let params = match &self.options.weights {
+            Some(weights) => Params::owned(&plan, Arc::clone(weights))?,
+            None => Params::public(),
+        };
+        let role = RoleState::new(plan, self.options.role, params, seeds)?;
+        let arena = role.run_arena()?;
+        let scratch = (0..self.options.threads.max(1)).map(|_| Scratch::new()).collect();
+        Ok(Machine { role, arena, scratch, stall: self.options.stall })
+    }
+
+    /// Ends the links, and says what the session was.
+    pub(super) fn close(
+        mut self,
+        next_run: u64,
+        outcome: Result<Report, ServeError>,
+    ) -> Result<Report, ServeError> {
+        let outcome = outcome.map_err(|error| self.control.cause(error));
+        let why = match &outcome {
+            Ok(_) | Err(ServeError::Stopped) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        self.hub.shut_down(next_run, &why);
+        let report = outcome?.finish(self.hub.wire_bytes());
+        Ok(report)
+    }
+}
+
+/// A role's state and memory.
+pub(super) struct Machine {
+    pub(super) role: Arc<RoleState>,
+    arena: Arc<Arena>,
+    scratch: Vec<Scratch>,
+    stall: Option<Duration>,
+}
+
+impl Machine {
+    /// Runs one phase. `stored` messages are delivered first; `opened` is called when the phase can take others.
+    pub(super) fn phase(
+        &mut self,
+        control: &Control,
+        (phase, run): (Phase, u64),
+        stored: Option<Vec<Packet>>,
+        opened: impl FnOnce(),
+    ) -> (Arc<Executor>, Result<(), RunError>) {
+        let executor = self.role.start(phase, run, &self.arena);
+        let outbox: &dyn Outbox = match (&stored, phase) {
+            // What the stored messages of a setup answer was sent when the store was filled.
+            (Some(_), Phase::Setup) => &Nowhere,
+            _ => control,
+        };
+        let begin = || {
+            control.mailbox.open(&executor)?;
+            for packet in stored.unwrap_or_default() {
+                executor.deliver(from_plan(self.role.plan(), packet))?;
+            }
+            if phase != Phase::Setup && control.is_off(run) {
+                executor.fail(RunError::Aborted { role: self.role.role() });
+            }
+            opened();
+            work_on(&executor, Until::Done(self.stall), &mut self.scratch, outbox)
+        };
+        let done = begin();
+        control.mailbox.close(&executor);
+        (executor, done)
+    }
+}
+
+/// A stored packet with the sender that the plan names.
+pub(super) fn from_plan(plan: &Plan, packet: Packet) -> Packet {
+    let from = plan.messages.get(packet.message as usize).map_or(packet.from, |m| m.from);
+    Packet { from, ..packet }
+}
+
+/// An outbox for messages that nobody needs.
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn send(&self, _: Packet) -> Result<(), RunError> {
+        Ok(())
+    }
+}

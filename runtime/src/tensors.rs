@@ -1,0 +1,267 @@
+//! Inputs and outputs as `.npy` and `.npz` files.
+
+use crate::client::Output;
+use mpcc_ir::plan::{InputPort, Plan};
+use mpcc_ir::shape::Shape;
+use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder as _};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+/// Why inputs cannot be read, or outputs not written.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum TensorError {
+    #[error("cannot read `{path}`: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write `{path}`: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "`{argument}` is not an input; write name=@file.npy, or @file.npz with one array per input"
+    )]
+    Argument { argument: String },
+    #[error("the model has no input `{name}`; it has {known}")]
+    Unknown { name: String, known: String },
+    #[error("input `{name}` is missing; give -i {name}=@file.npy")]
+    Missing { name: String },
+    #[error("input `{name}` comes twice")]
+    Twice { name: String },
+    #[error("`{path}` has shape {found}, but input `{name}` wants {expected}")]
+    Shape { path: PathBuf, name: String, found: Shape, expected: Shape },
+    #[error("`{path}` holds {dtype}; save it as numbers, x.astype('float32')")]
+    Type { path: PathBuf, dtype: String },
+    #[error("`{path}` is in Fortran order; save numpy.ascontiguousarray(x)")]
+    Order { path: PathBuf },
+}
+
+/// Reads the inputs of `plan` from arguments such as `image=@cat.npy`, `@cat.npy` (where there is one input) and
+/// `@all.npz`, in the plan's order.
+///
+/// # Errors
+/// [`TensorError`] names the argument, input or file and what to do.
+pub fn read_inputs(plan: &Plan, arguments: &[String]) -> Result<Vec<Vec<f32>>, TensorError> {
+    let mut found: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+    for argument in arguments {
+        let bad = || TensorError::Argument { argument: argument.clone() };
+        let (name, path) = argument.split_once('@').ok_or_else(bad)?;
+        let path = Path::new(path);
+        let zipped = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
+        let tensors = match (name.strip_suffix('='), zipped) {
+            (Some(name), false) => vec![(port(plan, name)?, read_npy(path)?)],
+            (Some(name), true) => vec![(port(plan, name)?, read_npz(path, name)?)],
+            (None, false) if name.is_empty() && plan.inputs.len() == 1 => {
+                vec![(&plan.inputs[0], read_npy(path)?)]
+            }
+            (None, true) if name.is_empty() => {
+                let each = plan.inputs.iter().map(|port| Ok((port, read_npz(path, &port.name)?)));
+                each.collect::<Result<_, TensorError>>()?
+            }
+            _ => return Err(bad()),
+        };
+        for (port, (shape, values)) in tensors {
+            if !same_extents(&shape, &port.shape) {
+                let (path, name) = (path.to_owned(), port.name.clone());
+                let expected = port.shape.clone();
+                return Err(TensorError::Shape { path, name, found: shape, expected });
+            }
+            if found.insert(&port.name, values).is_some() {
+                return Err(TensorError::Twice { name: port.name.clone() });
+            }
+        }
+    }
+    let take = |port: &InputPort| {
+        let missing = || TensorError::Missing { name: port.name.clone() };
+        found.remove(port.name.as_str()).ok_or_else(missing)
+    };
+    plan.inputs.iter().map(take).collect()
+}
+
+/// Seeded pseudo-random inputs within the ranges that the plan accepts, for trying things out.
+pub fn random_inputs(plan: &Plan, seed: u64) -> Vec<Vec<f32>> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1_u32 << 24)
+    };
+    let mut tensor = |port: &InputPort| {
+        let (lo, hi) = (port.lo.max(-1e6), port.hi.min(1e6));
+        // A little inside the bounds, so that rounding to `f32` does not leave them.
+        let value = |u: f64| (lo + (hi - lo) * (0.001 + 0.998 * u)) as f32;
+        (0..port.shape.elements()).map(|_| value(next())).collect()
+    };
+    plan.inputs.iter().map(&mut tensor).collect()
+}
+
+/// Writes outputs as arrays of an `.npz` file, or the only output as an `.npy` file.
+///
+/// # Errors
+/// [`TensorError::Write`].
+pub fn write_outputs(path: &Path, outputs: &[Output]) -> Result<(), TensorError> {
+    let failed = |source| TensorError::Write { path: path.to_owned(), source };
+    let plain = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
+    let done = match outputs {
+        [output] if plain => write_npy(path, output),
+        _ if plain => Err(io::Error::other("a .npy file holds one array; use .npz")),
+        _ => write_npz(path, outputs),
+    };
+    done.map_err(failed)
+}
+
+fn write_npy(path: &Path, output: &Output) -> io::Result<()> {
+    let file = BufWriter::new(File::create(path)?);
+    let shape: Vec<u64> = output.shape.iter().map(|&d| d as u64).collect();
+    let mut writer =
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+    writer.extend(output.values.iter().copied())?;
+    writer.finish()
+}
+
+fn write_npz(path: &Path, outputs: &[Output]) -> io::Result<()> {
+    let mut archive = NpzWriter::create(path)?;
+    for output in outputs {
+        let shape: Vec<u64> = output.shape.iter().map(|&d| d as u64).collect();
+        #[expect(clippy::default_trait_access, reason = "the type is of a crate below npyz")]
+        let entry = archive.array::<f32>(&output.name, Default::default())?;
+        let mut writer = entry.default_dtype().shape(&shape).begin_nd()?;
+        writer.extend(output.values.iter().copied())?;
+        writer.finish()?;
+    }
+    archive.zip_writer().finish()?;
+    Ok(())
+}
+
+fn port<'p>(plan: &'p Plan, name: &str) -> Result<&'p InputPort, TensorError> {
+    plan.inputs.iter().find(|port| port.name == name).ok_or_else(|| {
+        let known: Vec<String> = plan.inputs.iter().map(|p| format!("`{}`", p.name)).collect();
+        TensorError::Unknown { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// Extents of 1 do not count: an image may come with or without its batch axis.
+fn same_extents(a: &Shape, b: &Shape) -> bool {
+    let proper = |s: &Shape| s.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
+    proper(a) == proper(b)
+}
+
+fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
+    let failed = |source| TensorError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let npy = NpyFile::new(BufReader::new(file)).map_err(failed)?;
+    to_floats(path, npy)
+}
+
+fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorError> {
+    let failed = |source| TensorError::Read { path: path.to_owned(), source };
+    let mut archive = NpzArchive::open(path).map_err(failed)?;
+    let missing = || io::Error::other(format!("it has no array `{name}`"));
+    let npy = archive.by_name(name).map_err(failed)?.ok_or_else(|| failed(missing()))?;
+    to_floats(path, npy)
+}
+
+/// The values as `f32`, read one by one, so that a header that lies about the size fails at the file's end.
+fn to_floats<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<(Shape, Vec<f32>), TensorError> {
+    let failed = |source| TensorError::Read { path: path.to_owned(), source };
+    if npy.order() != Order::C && npy.shape().len() > 1 {
+        return Err(TensorError::Order { path: path.to_owned() });
+    }
+    let shape = Shape(npy.shape().iter().map(|&d| d as usize).collect());
+    let dtype = npy.dtype();
+    let kind = match &dtype {
+        DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
+        DType::Array(..) | DType::Record(_) => None,
+    };
+    macro_rules! read {
+        ($from:ty) => {{
+            let data = npy.data::<$from>().map_err(|e| failed(io::Error::other(e)))?;
+            let values: io::Result<Vec<f32>> = data.map(|x| x.map(|x| x as f32)).collect();
+            values.map_err(failed)?
+        }};
+    }
+    let values = match kind {
+        Some((TypeChar::Float, 4)) => read!(f32),
+        Some((TypeChar::Float, 8)) => read!(f64),
+        Some((TypeChar::Uint, 1)) => read!(u8),
+        Some((TypeChar::Int, 4)) => read!(i32),
+        Some((TypeChar::Int, 8)) => read!(i64),
+        _ => return Err(TensorError::Type { path: path.to_owned(), dtype: dtype.descr() }),
+    };
+    Ok((shape, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        let port = |name: &str, dims: &[usize]| InputPort {
+            name: name.into(),
+            shape: Shape::of(dims),
+            ring: 32,
+            frac: 8,
+            lo: -1.0,
+            hi: 2.0,
+            mask: 0,
+            masked: vec![],
+        };
+        Plan {
+            name: String::new(),
+            model_digest: [0; 32],
+            weights_digest: [0; 32],
+            word: mpcc_ir::plan::Word::W32,
+            parties: 2,
+            weights: mpcc_ir::plan::WeightsMode::Public,
+            inputs: vec![port("a", &[1, 2]), port("b", &[3])],
+            outputs: vec![],
+            params: vec![],
+            programs: vec![],
+            messages: vec![],
+            roles: vec![],
+            layers: vec![],
+        }
+    }
+
+    fn output(name: &str, dims: &[usize], values: &[f32]) -> Output {
+        Output { name: name.into(), shape: Shape::of(dims), values: values.to_vec(), raw: vec![] }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_by_name_in_the_plans_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let both = dir.path().join("all.npz");
+        let (a, b) = (output("a", &[2], &[1.5, -2.0]), output("b", &[3], &[0.0, 1.0, 2.0]));
+        write_outputs(&both, &[b.clone(), a.clone()]).unwrap();
+        let read = read_inputs(&plan(), &[format!("@{}", both.display())]).unwrap();
+        assert_eq!(read, [a.values.clone(), b.values.clone()]);
+        let one = dir.path().join("a.npy");
+        write_outputs(&one, std::slice::from_ref(&a)).unwrap();
+        let arguments = [format!("b=@{}", both.display()), format!("a=@{}", one.display())];
+        assert_eq!(read_inputs(&plan(), &arguments).unwrap(), [a.values, b.values]);
+        assert!(matches!(
+            read_inputs(&plan(), &arguments[..1]),
+            Err(TensorError::Missing { name }) if name == "a"
+        ));
+    }
+
+    #[test]
+    fn random_inputs_are_in_range_and_repeatable() {
+        let inputs = random_inputs(&plan(), 7);
+        assert_eq!(inputs, random_inputs(&plan(), 7));
+        assert!(inputs.iter().flatten().all(|x| (-1.0..2.0).contains(x)));
+        assert_ne!(inputs, random_inputs(&plan(), 8));
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_size_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        write_outputs(&path, &[output("a", &[2], &[1.0, 2.0])]).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        std::fs::write(&path, bytes).unwrap();
+        let read = read_inputs(&plan(), &[format!("a=@{}", path.display())]);
+        assert!(matches!(read, Err(TensorError::Read { .. })));
+    }
+}

@@ -1,0 +1,372 @@
+//! Roles as they run in production, over TCP on this machine, one thread per role.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{product_data, product_plan};
+use mpcc_ir::codec;
+use mpcc_ir::plan::{Phase, Plan, Role, Word};
+use mpcc_runtime::serve::{
+    InferOptions, InferOutcome, Report, ServeError, ServeOptions, StopHandle, infer, serve,
+};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const N: usize = 700;
+
+/// A deployment on this machine.
+struct Town {
+    plan: Arc<Plan>,
+    digest: [u8; 32],
+    peers: BTreeMap<Role, String>,
+    listeners: BTreeMap<Role, TcpListener>,
+    dir: tempfile::TempDir,
+}
+
+impl Town {
+    fn new(parties: u8) -> Self {
+        let plan = Arc::new(product_plan(parties, Word::W32, N as u64));
+        let digest = codec::digest(&codec::encode(&plan));
+        let mut town = Self {
+            plan,
+            digest,
+            peers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        town.listen();
+        town
+    }
+
+    fn listen(&mut self) {
+        for role in self.plan.compute_parties().chain([Role::Dealer]) {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            self.peers.insert(role, listener.local_addr().unwrap().to_string());
+            self.listeners.insert(role, listener);
+        }
+    }
+
+    fn options(&mut self, role: Role) -> ServeOptions {
+        let (_, weights, _) = product_data(Word::W32, N);
+        ServeOptions {
+            role,
+            plan: Arc::clone(&self.plan),
+            plan_digest: self.digest,
+            weights: (role == Role::Owner).then_some(weights),
+            listener: self.listeners.remove(&role),
+            peers: self.peers.clone(),
+            state_dir: self.state_dir(role),
+            threads: 1,
+            runs: None,
+            stored: false,
+            fill: None,
+            connect_within: Duration::from_secs(10),
+            stall: Some(Duration::from_secs(10)),
+            log: Arc::new(|_| ()),
+            stop: StopHandle::default(),
+        }
+    }
+
+    fn state_dir(&self, role: Role) -> std::path::PathBuf {
+        self.dir.path().join(role.to_string())
+    }
+
+    fn roles(&self) -> Vec<Role> {
+        self.plan.compute_parties().chain([Role::Dealer, Role::Owner]).collect()
+    }
+
+    fn start(
+        &mut self,
+        roles: &[Role],
+        change: impl Fn(&mut ServeOptions),
+    ) -> BTreeMap<Role, JoinHandle<Result<Report, ServeError>>> {
+        let mut threads = BTreeMap::new();
+        for &role in roles {
+            let mut options = self.options(role);
+            change(&mut options);
+            threads.insert(role, std::thread::spawn(move || serve(options)));
+        }
+        threads
+    }
+
+    fn client(&self, runs: u64) -> InferOptions {
+        InferOptions {
+            plan: Arc::clone(&self.plan),
+            plan_digest: self.digest,
+            peers: self.peers.clone(),
+            state_dir: self.state_dir(Role::Client),
+            stored: false,
+            runs,
+            connect_within: Duration::from_secs(10),
+            stall: Some(Duration::from_secs(10)),
+            log: Arc::new(|_| ()),
+        }
+    }
+}
+
+fn check(outcome: &InferOutcome, runs: usize) {
+    let (_, _, y) = product_data(Word::W32, N);
+    assert_eq!(outcome.outputs.len(), runs);
+    for outputs in &outcome.outputs {
+        assert_eq!(outputs[0].raw, y);
+    }
+}
+
+fn join(
+    threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>,
+) -> BTreeMap<Role, Result<Report, ServeError>> {
+    threads.into_iter().map(|(role, thread)| (role, thread.join().unwrap())).collect()
+}
+
+#[test]
+fn runs_over_tcp_cost_what_the_plan_says() {
+    for parties in [2, 3] {
+        let mut town = Town::new(parties);
+        let threads = town.start(&town.roles(), |options| options.runs = Some(3));
+        let (x, _, _) = product_data(Word::W32, N);
+        let outcome = infer(&town.client(3), &[x]).unwrap();
+        check(&outcome, 3);
+        assert_eq!(outcome.report.rounds, town.plan.rounds());
+        for (role, report) in join(threads) {
+            let report = report.unwrap();
+            let planned = |phase| town.plan.sent_bytes(role, phase);
+            assert_eq!(report.sent_bytes.setup, planned(Phase::Setup), "{role}");
+            if role != Role::Owner {
+                assert_eq!(report.runs.len(), 3, "{role}");
+                assert_eq!(report.sent_bytes.offline, planned(Phase::Offline), "{role}");
+                assert_eq!(report.sent_bytes.online, planned(Phase::Online), "{role}");
+            }
+            assert!(report.wire_bytes > report.sent_bytes.setup, "{role}");
+        }
+    }
+}
+
+#[test]
+fn clients_come_and_go_and_a_stop_is_orderly() {
+    let mut town = Town::new(2);
+    let stop = StopHandle::default();
+    let shared = stop.clone();
+    let roles = town.roles();
+    let threads = town.start(&roles, move |options| {
+        if options.role == Role::Party(1) {
+            options.stop = shared.clone();
+        }
+    });
+    let (x, _, _) = product_data(Word::W32, N);
+    check(&infer(&town.client(1), std::slice::from_ref(&x)).unwrap(), 1);
+    let both: Vec<_> = (0..2)
+        .map(|_| {
+            let (options, x) = (town.client(2), x.clone());
+            std::thread::spawn(move || infer(&options, &[x]).unwrap())
+        })
+        .collect();
+    let mut numbers = vec![];
+    for client in both {
+        let outcome = client.join().unwrap();
+        check(&outcome, 2);
+        numbers.extend(outcome.report.runs.iter().map(|run| run.run));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3, 4, 5], "no run number is given out twice");
+    stop.stop();
+    for (role, report) in join(threads) {
+        assert!(report.is_ok(), "{role}: {report:?}");
+    }
+}
+
+#[test]
+fn run_numbers_go_on_after_a_restart() {
+    let mut town = Town::new(2);
+    let (x, _, _) = product_data(Word::W32, N);
+    let mut last = 0;
+    for _ in 0..2 {
+        let threads = town.start(&town.roles(), |options| options.runs = Some(2));
+        let outcome = infer(&town.client(2), std::slice::from_ref(&x)).unwrap();
+        let numbers: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
+        assert!(numbers[0] > last && numbers[1] > numbers[0], "{numbers:?} after {last}");
+        last = numbers[1];
+        all_are_well(threads);
+        town.listen();
+    }
+}
+
+#[test]
+fn stored_runs_need_no_dealer_and_are_used_once() {
+    let mut town = Town::new(2);
+    let mut roles = town.roles();
+    roles.push(Role::Client);
+    let threads = town.start(&roles, |options| options.fill = Some(2));
+    all_are_well(threads);
+    assert!(town.state_dir(Role::Client).join("store/run-2").exists());
+
+    town.listen();
+    let parties: Vec<Role> = town.plan.compute_parties().collect();
+    let threads = town.start(&parties, |options| options.stored = true);
+    let (x, _, _) = product_data(Word::W32, N);
+    let mut client = town.client(3);
+    client.stored = true;
+    // The third run is not in the store: the parties end in order, and the client says so.
+    let error = infer(&client, std::slice::from_ref(&x)).unwrap_err();
+    assert_eq!(error.to_string(), "P0 ended: it serves no more runs");
+    for (role, report) in join(threads) {
+        let report = report.unwrap();
+        assert_eq!(report.runs.len(), 2, "{role}");
+        assert_eq!(
+            report.sent_bytes.setup, 0,
+            "{role}: the setup was sent when the store was filled"
+        );
+    }
+    for role in parties {
+        assert!(!Path::new(&town.state_dir(role)).join("store/run-1").exists());
+    }
+}
+
+#[test]
+fn another_plan_is_refused_at_both_ends() {
+    let mut town = Town::new(2);
+    let threads = town.start(&[Role::Party(0), Role::Party(1)], |options| {
+        if options.role == Role::Party(1) {
+            options.plan_digest = [0; 32];
+        }
+    });
+    for (role, report) in join(threads) {
+        let error = report.unwrap_err().to_string();
+        assert!(error.contains("has another plan"), "{role}: {error}");
+    }
+}
+
+#[test]
+fn a_role_at_a_wrong_address_is_refused_at_both_ends() {
+    let mut town = Town::new(2);
+    let swapped = town.peers[&Role::Dealer].clone();
+    let threads = town.start(&[Role::Dealer, Role::Party(1)], |options| {
+        if options.role == Role::Party(1) {
+            options.peers.insert(Role::Party(0), swapped.clone());
+        }
+        options.connect_within = Duration::from_millis(400);
+    });
+    let mut errors = join(threads);
+    let said = |report: Result<Report, ServeError>| report.unwrap_err().to_string();
+    let p1 = said(errors.remove(&Role::Party(1)).unwrap());
+    assert_eq!(p1, "the address of P0 belongs to dealer; check `peers` in this configuration");
+}
+
+#[test]
+fn a_missing_role_is_named() {
+    let mut town = Town::new(2);
+    drop(town.listeners.remove(&Role::Dealer));
+    let threads = town.start(&[Role::Party(0), Role::Party(1), Role::Owner], |options| {
+        options.connect_within = Duration::from_millis(300);
+    });
+    let errors: Vec<String> =
+        join(threads).into_values().map(|report| report.unwrap_err().to_string()).collect();
+    assert!(errors.iter().all(|error| error.contains("dealer")), "{errors:?}");
+}
+
+fn all_are_well(threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>) {
+    for (role, report) in join(threads) {
+        assert!(report.is_ok(), "{role}: {report:?}");
+    }
+}
+
+/// Shakes hands with `P_0` as the dealer, sends `after`, and hangs up.
+fn false_dealer(town: &Town, after: &[u8]) {
+    use mpcc_runtime::net::frame::{Frame, Kind};
+    use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
+    use std::io::{Read as _, Write as _};
+    let hello = Hello {
+        version: VERSION,
+        plan: town.digest,
+        from: Role::Dealer,
+        to: Some(Role::Party(0)),
+        mode: Mode::Live,
+        next_run: 1,
+    };
+    let frame = Frame::control(Kind::Hello, 0, hello.encode());
+    let mut stream = std::net::TcpStream::connect(&town.peers[&Role::Party(0)]).unwrap();
+    stream.write_all(&frame.header.bytes()).unwrap();
+    stream.write_all(&frame.payload).unwrap();
+    let mut theirs = vec![0; frame.header.bytes().len() + frame.payload.len()];
+    stream.read_exact(&mut theirs).unwrap();
+    stream.write_all(after).unwrap();
+}
+
+#[test]
+fn a_dealer_that_hangs_up_or_lies_is_named() {
+    use mpcc_ir::plan::Phase;
+    use mpcc_runtime::net::frame::{Header, Kind};
+    let header = |len, kind| {
+        let (message, depth, run) = (9999, 0, 0);
+        Header { len, kind, phase: Phase::Setup, message, depth, run }.bytes()
+    };
+    let truncated = [&header(100, Kind::Data)[..], &[1; 50]].concat();
+    let cases = [
+        (vec![], "dealer ended: it closed the connection"),
+        (truncated, "dealer ended: the connection broke: early eof"),
+        (
+            header(u32::MAX, Kind::Data).to_vec(),
+            "dealer ended: a frame of 4294967295 bytes where at most 2800 are allowed",
+        ),
+        (
+            header(0, Kind::Data).to_vec(),
+            "P0: message 9999 does not exist in this plan; check that both run the same plan",
+        ),
+        (
+            header(0, Kind::Accept).to_vec(),
+            "dealer ended: dealer may not send a Accept frame to P0",
+        ),
+    ];
+    for (sent, said) in cases {
+        let mut town = Town::new(2);
+        let threads = town.start(&[Role::Party(0)], |_| ());
+        false_dealer(&town, &sent);
+        let error = join(threads).remove(&Role::Party(0)).unwrap().unwrap_err();
+        assert_eq!(error.to_string(), said);
+    }
+}
+
+#[test]
+fn garbage_on_the_port_is_ignored() {
+    use std::io::Write as _;
+    let mut town = Town::new(2);
+    let addresses: Vec<String> = town.peers.values().cloned().collect();
+    let threads = town.start(&town.roles(), |options| options.runs = Some(1));
+    for address in addresses {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\nAccept: */*\r\n\r\n").unwrap();
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(&[0xff; 3]).unwrap();
+    }
+    let (x, _, _) = product_data(Word::W32, N);
+    check(&infer(&town.client(1), &[x]).unwrap(), 1);
+    all_are_well(threads);
+}
+
+#[test]
+fn a_client_that_breaks_off_costs_its_run_only() {
+    let mut town = Town::new(2);
+    let threads = town.start(&town.roles(), |options| options.runs = Some(1));
+    let (x, _, _) = product_data(Word::W32, N);
+    // This client gives up before the masks can come.
+    let mut hasty = town.client(1);
+    hasty.stall = Some(Duration::ZERO);
+    assert!(infer(&hasty, std::slice::from_ref(&x)).is_err());
+    let outcome = infer(&town.client(1), &[x]).unwrap();
+    check(&outcome, 1);
+    assert_eq!(outcome.report.runs[0].run, 2);
+    all_are_well(threads);
+}
+
+#[test]
+fn a_bad_input_calls_nobody() {
+    let town = Town::new(2);
+    let (mut x, _, _) = product_data(Word::W32, N);
+    x[3] = f32::NAN;
+    let error = infer(&town.client(1), &[x]).unwrap_err();
+    assert_eq!(error.to_string(), "input `x`, element 3: not a number; clean the data first");
+}
