@@ -124,12 +124,13 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }
 
-/// Reads and verifies the plan in a file.
+/// Reads and verifies the plan in a file; with it, the file's [`digest`].
 ///
 /// # Errors
 /// The file cannot be read, or is not a plan that can be run.
-pub fn read_file(path: &Path) -> Result<Plan, CodecError> {
-    decode(&read_bytes(path)?)
+pub fn read_file(path: &Path) -> Result<(Plan, [u8; 32]), CodecError> {
+    let bytes = read_bytes(path)?;
+    Ok((decode(&bytes)?, digest(&bytes)))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, CodecError> {
@@ -178,7 +179,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("small.plan");
         let identity = write_file(&path, &small()).unwrap();
-        assert_eq!(read_file(&path).unwrap(), small());
+        assert_eq!(read_file(&path).unwrap().0, small());
         assert_eq!(identity, digest(&encode(&small())));
     }
 

@@ -146,14 +146,22 @@ fn same_extents(a: &Shape, b: &Shape) -> bool {
     proper(a) == proper(b)
 }
 
-fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
+/// Reads an array of numbers: its shape and its values, row-major.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
     let failed = |source| TensorError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let npy = NpyFile::new(BufReader::new(file)).map_err(failed)?;
     to_floats(path, npy)
 }
 
-fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorError> {
+/// Reads one array of an `.npz` file.
+///
+/// # Errors
+/// As [`read_npy`], and where there is no such array.
+pub fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorError> {
     let failed = |source| TensorError::Read { path: path.to_owned(), source };
     let mut archive = NpzArchive::open(path).map_err(failed)?;
     let missing = || io::Error::other(format!("it has no array `{name}`"));

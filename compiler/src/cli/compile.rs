@@ -86,7 +86,8 @@ fn summary(compiled: &Compiled, path: &Path) -> String {
         let _ = writeln!(out, "output `{}`: expected error about {error:.2e}", port.name);
     }
     let _ = writeln!(out, "\ntensors with the least headroom:");
-    let mut rows = vec![["tensor", "format", "calibrated range", "limit", "bits"].map(String::from)];
+    let mut rows =
+        vec![["tensor", "format", "calibrated range", "limit", "bits"].map(String::from)];
     for h in compiled.formats.headroom.iter().take(LEAST_HEADROOM) {
         let (lo, hi) = (h.lo, h.hi);
         rows.push([

@@ -23,10 +23,10 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let plan = codec::read_file(&self.plan)
+        let (plan, digest) = codec::read_file(&self.plan)
             .with_context(|| format!("cannot use `{}`", self.plan.display()))?;
         if self.json {
-            super::print_json(&as_json(&plan))
+            super::print_json(&as_json(&plan, &digest))
         } else if self.text {
             super::print(&plan.to_string())
         } else {
@@ -49,7 +49,7 @@ fn shown(plan: &Plan) -> impl Iterator<Item = &Layer> {
     plan.layers.iter().filter(|l| !l.op.is_empty())
 }
 
-fn as_json(plan: &Plan) -> Value {
+fn as_json(plan: &Plan, digest: &[u8]) -> Value {
     let layers: Vec<Value> = shown(plan)
         .map(|l| {
             json!({
@@ -75,7 +75,7 @@ fn as_json(plan: &Plan) -> Value {
         .collect();
     json!({
         "name": plan.name,
-        "digest": hex(&codec::digest(&codec::encode(plan))),
+        "digest": hex(digest),
         "model_digest": hex(&plan.model_digest),
         "ring": plan.word.bits(),
         "parties": plan.parties,
@@ -123,7 +123,8 @@ fn as_table(plan: &Plan) -> String {
         plan.weights
     );
     let mut rows = vec![
-        ["layer", "operations", "shape", "format", "rounds", "bytes", "corrections"].map(String::from),
+        ["layer", "operations", "shape", "format", "rounds", "bytes", "corrections"]
+            .map(String::from),
     ];
     for layer in shown(plan) {
         rows.push([

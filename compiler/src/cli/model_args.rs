@@ -88,7 +88,7 @@ impl ModelArgs {
     }
 }
 
-fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+pub(super) fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let (name, dims) = text.split_once('=').ok_or("write it as NAME=1,3,224,224")?;
     let dim = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number"));
     Ok((name.to_owned(), dims.split(',').map(dim).collect::<Result<_, _>>()?))

@@ -15,6 +15,7 @@ mod fold;
 mod limits;
 mod model;
 mod ops;
+mod summary;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod walk;
 
 pub use error::{ImportError, OpenShape, Refusal};
 pub use limits::Limits;
+pub use summary::{ModelSummary, summarise};
 
 use mpcc_ir::nn::Graph;
 use prost::Message;

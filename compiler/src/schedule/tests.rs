@@ -153,7 +153,7 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
     for values in &seen {
         for (a, b) in values.iter().zip(&seen[0]) {
             // One truncation of each of 75 terms, times weights of at most 2.
-                assert!((a - b).abs() <= 0.25, "{values:?} and {:?}", seen[0]);
+            assert!((a - b).abs() <= 0.25, "{values:?} and {:?}", seen[0]);
         }
     }
     assert!(seen[0].iter().any(|v| v.abs() > 1.0));

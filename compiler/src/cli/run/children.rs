@@ -1,0 +1,96 @@
+//! The processes of a local run.
+
+use anyhow::{Context as _, bail};
+use mpcc_ir::plan::{Plan, Role, WeightsMode};
+use mpcc_runtime::serve::Report;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// Where a run's files are and how its roles are to work.
+pub(crate) struct Local<'a> {
+    pub(crate) plan: &'a Path,
+    pub(crate) weights: &'a Path,
+    /// A folder for the state of all roles.
+    pub(crate) state: &'a Path,
+    pub(crate) runs: u64,
+    pub(crate) threads: usize,
+}
+
+/// Role processes; killed when dropped before they have ended by themselves.
+pub(crate) struct Children {
+    children: Vec<(Role, Child, BufReader<ChildStdout>)>,
+    /// Addresses of those that listen.
+    pub(crate) addresses: Vec<(Role, String)>,
+}
+
+impl Children {
+    /// Starts every role but the client.
+    pub(crate) fn start(plan: &Plan, local: &Local<'_>) -> anyhow::Result<Self> {
+        let mut started = Self { children: Vec::new(), addresses: Vec::new() };
+        let owner = (plan.weights == WeightsMode::Owner).then_some(Role::Owner);
+        for role in plan.compute_parties().chain([Role::Dealer]).chain(owner) {
+            let address = started
+                .start_role(plan, role, local)
+                .with_context(|| format!("cannot start {role}"))?;
+            if !address.is_empty() {
+                started.addresses.push((role, address));
+            }
+        }
+        Ok(started)
+    }
+
+    fn start_role(&mut self, plan: &Plan, role: Role, local: &Local<'_>) -> anyhow::Result<String> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["role", "--role", &role.to_string()]);
+        command.arg("--plan").arg(local.plan);
+        command.arg("--state").arg(local.state.join(role.to_string()));
+        command.args(["--runs", &local.runs.to_string()]);
+        command.args(["--threads", &local.threads.to_string()]);
+        let knows_weights = match plan.weights {
+            WeightsMode::Party0 => role == Role::Party(0),
+            WeightsMode::Owner => role == Role::Owner,
+            WeightsMode::Public => matches!(role, Role::Party(_)),
+        };
+        if knows_weights {
+            command.arg("--weights").arg(local.weights);
+        }
+        for (peer, address) in &self.addresses {
+            command.arg("--peer").arg(format!("{peer}={address}"));
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        let read = stdout.read_line(&mut line);
+        self.children.push((role, child, stdout));
+        read?;
+        serde_json::from_str(&line).context("it ended before it was ready")
+    }
+
+    /// Waits for all roles to end and collects their reports.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<(Role, Report)>> {
+        let mut reports = Vec::new();
+        for (role, child, stdout) in &mut self.children {
+            let mut line = String::new();
+            stdout.read_line(&mut line)?;
+            let status = child.wait()?;
+            if !status.success() {
+                bail!("{role} failed");
+            }
+            let report = serde_json::from_str(&line);
+            reports.push((*role, report.with_context(|| format!("{role} gave no report"))?));
+        }
+        Ok(reports)
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for (_, child, _) in &mut self.children {
+            // One that has ended cannot be killed, which is as well.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What `mpcc run` says.
+
+use crate::cli::megabytes;
+use mpcc_ir::nn::interp::Tensor;
+use mpcc_ir::plan::Role;
+use mpcc_runtime::client::Output;
+use mpcc_runtime::serve::{InferOutcome, Report};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// The outcome at the client and the reports of all other roles.
+pub(crate) struct Summary {
+    pub(crate) outcome: InferOutcome,
+    pub(crate) reports: Vec<(Role, Report)>,
+}
+
+/// How far the outputs are from those in the clear.
+pub(crate) struct Difference {
+    max_abs_err: f64,
+    largest: f64,
+    argmax_equal: bool,
+}
+
+/// How many scores of a classifier are shown.
+const SHOWN_SCORES: usize = 5;
+
+/// Index of the largest value.
+fn argmax(values: &[f32]) -> Option<usize> {
+    let top = values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+    top.map(|(at, _)| at)
+}
+
+/// Compares revealed outputs with those of the clear model. Argmax is compared along the last axis.
+pub(crate) fn difference(outputs: &[Output], expected: &[Tensor]) -> Difference {
+    let mut result = Difference { max_abs_err: 0.0, largest: 0.0, argmax_equal: true };
+    for (output, expected) in outputs.iter().zip(expected) {
+        for (a, b) in output.values.iter().zip(&expected.data) {
+            result.max_abs_err = result.max_abs_err.max(f64::from((a - b).abs()));
+            result.largest = result.largest.max(f64::from(b.abs()));
+        }
+        let row = expected.shape.last().copied().unwrap_or(1).max(1);
+        let rows = output.values.chunks(row).zip(expected.data.chunks(row));
+        result.argmax_equal &= output.values.len() == expected.data.len();
+        result.argmax_equal &= rows.into_iter().all(|(a, b)| argmax(a) == argmax(b));
+    }
+    result
+}
+
+impl Summary {
+    /// The outputs of the last run.
+    pub(crate) fn outputs(&self) -> &[Output] {
+        self.outcome.outputs.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// Largest over the roles: a phase ends when its last role has ended.
+    fn slowest(&self, of: impl Fn(&Report) -> f64) -> f64 {
+        self.reports.iter().map(|(_, report)| of(report)).fold(0.0, f64::max)
+    }
+
+    /// Openings on the longest causal chain, over all roles.
+    fn rounds(&self) -> u32 {
+        self.reports.iter().map(|(_, r)| r.rounds).max().unwrap_or(0)
+    }
+
+    pub(crate) fn as_json(&self, difference: Option<&Difference>) -> Value {
+        let client = &self.outcome.report;
+        let offline_s = self.slowest(|r| r.offline_s);
+        let everyone = || {
+            let roles = self.reports.iter().map(|(role, report)| (role.to_string(), report));
+            roles.chain([("client".to_owned(), client)])
+        };
+        let per_role = |of: &dyn Fn(&Report) -> Value| -> Value {
+            Value::Object(
+                everyone().map(|(role, report)| (role, of(report))).collect::<Map<_, _>>(),
+            )
+        };
+        let outputs = self
+            .outputs()
+            .iter()
+            .map(|o| json!({ "name": o.name, "shape": o.shape.0, "values": o.values }));
+        let mut object = json!({
+            "online_s": client.online_s,
+            "offline_s": offline_s,
+            "setup_s": self.slowest(|r| r.setup_s),
+            "wall_s": offline_s + client.online_s,
+            "cpu_s": per_role(&|r| json!(r.cpu_s)),
+            "peak_rss_bytes": per_role(&|r| json!(r.peak_rss_bytes)),
+            "sent_bytes": per_role(&|r| json!(r.sent_bytes)),
+            "rounds": self.rounds(),
+            "outputs": outputs.collect::<Vec<_>>(),
+        });
+        if let Some(difference) = difference {
+            object["max_abs_err"] = json!(difference.max_abs_err);
+            object["argmax_equal"] = json!(difference.argmax_equal);
+        }
+        object
+    }
+
+    pub(crate) fn as_text(&self, difference: Option<&Difference>) -> String {
+        let mut out = String::new();
+        for output in self.outputs() {
+            describe(&mut out, output);
+        }
+        if let Some(d) = difference {
+            let (error, largest) = (d.max_abs_err, d.largest);
+            let same = if d.argmax_equal { "the same class" } else { "NOT the same class" };
+            let _ = writeln!(
+                out,
+                "compared with the model in the clear: {same}; largest error {error:.3e}, largest value {largest:.3e}"
+            );
+        }
+        let client = &self.outcome.report;
+        let _ = writeln!(
+            out,
+            "{:.3} s online, {:.3} s offline before it, {:.3} s setup once; {} rounds",
+            client.online_s,
+            self.slowest(|r| r.offline_s),
+            self.slowest(|r| r.setup_s),
+            self.rounds(),
+        );
+        for (role, report) in &self.reports {
+            let sent = &report.sent_bytes;
+            let _ = writeln!(
+                out,
+                "{role}: sent {} online, {} offline, {} setup; {:.2} CPU s; {} peak memory",
+                megabytes(sent.online),
+                megabytes(sent.offline),
+                megabytes(sent.setup),
+                report.cpu_s,
+                megabytes(report.peak_rss_bytes),
+            );
+        }
+        out
+    }
+}
+
+/// One output: its largest scores, if it looks like scores, or its first values.
+fn describe(out: &mut String, output: &Output) {
+    let Output { name, shape, values, .. } = output;
+    let scores = shape.last() == Some(&values.len()) && values.len() > 1;
+    if scores {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+        let top = order.iter().take(SHOWN_SCORES).map(|at| format!("{at} ({:.3})", values[*at]));
+        let class = order[0];
+        let top = top.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "{name}: class {class}; largest scores: {top}");
+    } else {
+        let first = values.iter().take(SHOWN_SCORES).map(|v| format!("{v:.4}"));
+        let _ = writeln!(out, "{name} {shape}: {} ...", first.collect::<Vec<_>>().join(", "));
+    }
+}
