@@ -22,6 +22,11 @@ fn main() {
     println!("compiled {:.2}s ring {} rounds {} steps {:?} programs {} msgs {} run bytes {:?} err {:?}", t.elapsed().as_secs_f32(), c.plan.word.bits(), c.plan.rounds(),
         c.plan.roles.iter().map(|r| r.online.len() + r.offline.len()).collect::<Vec<_>>(), c.plan.programs.len(), c.plan.messages.len(),
         c.plan.roles.iter().map(|r| (r.deploy_bytes/1000, r.run_bytes/1000)).collect::<Vec<_>>(), c.formats.output_error);
+    for r in &c.plan.roles { let (mut spans, mut writes) = (0, 0); for st in r.offline.iter().chain(&r.online) { if let mpcc_ir::plan::StepOp::Map { spans: s, program, .. } = &st.op { spans += s.len(); writes += c.plan.programs[*program as usize].operands.iter().filter(|o| o.write).count(); } }
+        println!("{} map spans {spans} writes {writes} after {}", r.role, r.offline.iter().chain(&r.online).map(|s| s.after.len()).sum::<usize>()); }
+    let t = Instant::now(); c.plan.verify().unwrap(); println!("verify {:.2}", t.elapsed().as_secs_f32());
+    let t = Instant::now(); let b = mpcc_ir::codec::encode(&c.plan); println!("encode {:.2} {} bytes", t.elapsed().as_secs_f32(), b.len());
+    let t = Instant::now(); mpcc_ir::codec::decode(&b).unwrap(); println!("decode {:.2}", t.elapsed().as_secs_f32());
     let data: Vec<Vec<f32>> = inputs.iter().map(|t| t.data.clone()).collect();
     let t = Instant::now();
     let r = run(&c.plan, &c.weights, &data, SimOptions::default()).unwrap();

@@ -51,15 +51,13 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum ConfigError {
-    #[error("cannot read the configuration `{path}`: {source}")]
+    #[error("cannot read the configuration `{path}`")]
     Read { path: PathBuf, source: io::Error },
     #[error("`{path}`: {message}")]
     Toml { path: PathBuf, message: String },
     #[error("`{path}`: `{key}`: {message}")]
     Key { path: PathBuf, key: String, message: String },
-    #[error(
-        "cannot listen at {address}: {source}; stop the process that uses the port, or change `listen`"
-    )]
+    #[error("cannot listen at {address}; stop the process that uses the port, or change `listen`")]
     Listen { address: String, source: io::Error },
     #[error("{role} does not know the weights of this plan; remove `weights` from `{path}`")]
     NeedlessWeights { role: Role, path: PathBuf },
@@ -221,13 +219,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_by_key() {
-        assert_snapshot!(refusal("role = 'P1'\nthread = 2"), @"");
-        assert_snapshot!(refusal("role = 'server'"), @"");
-        assert_snapshot!(refusal("role = 'P1'\nthreads = 0"), @"");
-        assert_snapshot!(refusal("role = 'P1'\npeers = { P0 = 'nowhere' }"), @"");
-        assert_snapshot!(refusal("role = 'P1'\npeers = { Q0 = 'h:1' }"), @"");
-        assert_snapshot!(refusal("listen = ':7'"), @"");
-        assert_snapshot!(refusal("role = 'P1'\nstall_s = 1e9"), @"");
+        assert_snapshot!(refusal("role = 'P1'\nthread = 2"), @"`/etc/mpcc/p1.toml`: line 2: unknown field `thread`, expected one of `role`, `plan`, `weights`, `listen`, `state_dir`, `threads`, `store`, `connect_s`, `stall_s`, `peers`");
+        assert_snapshot!(refusal("role = 'server'"), @"`/etc/mpcc/p1.toml`: `role`: `server` is not a role: P0, P1, ..., dealer, client or owner");
+        assert_snapshot!(refusal("role = 'P1'\nthreads = 0"), @"`/etc/mpcc/p1.toml`: `threads`: write 1 to 1024");
+        assert_snapshot!(refusal("role = 'P1'\npeers = { P0 = 'nowhere' }"), @r#"`/etc/mpcc/p1.toml`: `peers.P0`: write "host:port""#);
+        assert_snapshot!(refusal("role = 'P1'\npeers = { Q0 = 'h:1' }"), @"`/etc/mpcc/p1.toml`: `peers.Q0`: `Q0` is not a role: P0, P1, ..., dealer, client or owner");
+        assert_snapshot!(refusal("listen = ':7'"), @"`/etc/mpcc/p1.toml`: line 1: missing field `role`");
+        assert_snapshot!(refusal("role = 'P1'\nstall_s = 1e9"), @"`/etc/mpcc/p1.toml`: line 3: invalid type: floating point `1000000000.0`, expected u64");
     }
 
     #[test]
@@ -236,7 +234,7 @@ mod tests {
         let address = first.local_addr().unwrap().to_string();
         let config = parse(&format!("role = 'P1'\nplan = 'a'\nlisten = '{address}'")).unwrap();
         let said = config.listener().unwrap_err().to_string();
-        assert!(said.starts_with(&format!("cannot listen at {address}: ")), "{said}");
+        assert!(said.starts_with(&format!("cannot listen at {address}; ")), "{said}");
         assert!(
             said.ends_with("stop the process that uses the port, or change `listen`"),
             "{said}"

@@ -179,7 +179,7 @@ impl Sim {
 }
 
 /// A seed that depends on the simulation's seed and the party alone: simulations can be repeated.
-fn party_seed(seed: u64, party: u8) -> Seed {
+pub fn party_seed(seed: u64, party: u8) -> Seed {
     let mut random = SplitMix(seed ^ (u64::from(party) << 56));
     let mut bytes = [0; 32];
     for chunk in bytes.chunks_exact_mut(8) {

@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"mpccstr1";
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum StoreError {
-    #[error("cannot use the store `{path}`: {source}; check `state_dir` and its permissions")]
+    #[error("cannot use the store `{path}`; check `state_dir` and its permissions")]
     Io { path: PathBuf, source: io::Error },
     #[error("there is no store in `{path}`; run `mpcc-party fill` at all roles first")]
     Absent { path: PathBuf },

@@ -161,14 +161,14 @@ fn common_mistakes_are_explained() {
     let mut bad = vec![0.5_f32; N];
     bad[5] = f32::NAN;
     site.write_npy("bad.npy", &bad);
-    insta::assert_snapshot!(infer("x=x.npy"), @"");
-    insta::assert_snapshot!(infer("image=@x.npy"), @"");
-    insta::assert_snapshot!(infer("x=@short.npy"), @"");
-    insta::assert_snapshot!(infer("x=@bad.npy"), @"");
-    insta::assert_snapshot!(infer("x=@none.npy"), @"");
-    insta::assert_snapshot!(site.refusal(&["serve", "--config", "client.toml"]), @"");
-    insta::assert_snapshot!(site.refusal(&["infer", "--config", "P0.toml"]), @"");
-    insta::assert_snapshot!(site.refusal(&["serve", "--config", "none.toml"]), @"");
+    insta::assert_snapshot!(infer("x=x.npy"), @"1: error: `x=x.npy` is not an input; write name=@file.npy, or @file.npz with one array per input");
+    insta::assert_snapshot!(infer("image=@x.npy"), @"1: error: the model has no input `image`; it has `x`");
+    insta::assert_snapshot!(infer("x=@short.npy"), @"1: error: `short.npy` has shape [2], but input `x` wants [100]");
+    insta::assert_snapshot!(infer("x=@bad.npy"), @"1: error: input `x`, element 5: not a number; clean the data first");
+    insta::assert_snapshot!(infer("x=@none.npy"), @"1: error: cannot read `none.npy`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "client.toml"]), @"1: error: the client does not serve; use `mpcc-party infer`");
+    insta::assert_snapshot!(site.refusal(&["infer", "--config", "P0.toml"]), @"1: error: `role` is P0, not client");
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "none.toml"]), @"1: error: cannot read the configuration `none.toml`: No such file or directory (os error 2)");
     assert!(site.refusal(&["serve"]).starts_with("2: "));
 }
 
@@ -178,10 +178,10 @@ fn damaged_files_are_refused() {
     let plan = std::fs::read(site.path("a.plan")).unwrap();
     let serve = || site.refusal(&["serve", "--config", "owner.toml"]);
     std::fs::write(site.path("a.plan"), &plan[..plan.len() / 2]).unwrap();
-    insta::assert_snapshot!(serve(), @"");
+    insta::assert_snapshot!(serve(), @"1: error: plan `a.plan`: the plan is damaged: its digest does not match its contents; copy the file again");
     std::fs::write(site.path("a.plan"), &plan).unwrap();
     let mut weights = std::fs::read(site.path("a.weights")).unwrap();
     weights[40] ^= 1;
     std::fs::write(site.path("a.weights"), weights).unwrap();
-    insta::assert_snapshot!(serve(), @"");
+    insta::assert_snapshot!(serve(), @"1: error: `a.weights` is damaged: its digest does not match its contents; copy the file again");
 }

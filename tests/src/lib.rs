@@ -1,1 +1,3 @@
-//! tests
+//! What the end-to-end tests share.
+
+pub mod conformance;

@@ -33,11 +33,15 @@ pub struct OpenShape {
 }
 
 impl OpenShape {
-    /// The option that closes it, with every open extent set to one.
+    /// An option that closes it, with a batch of one and an image of the usual size.
     fn option(&self) -> String {
-        let close =
-            |d: &String| if d.parse::<usize>().is_ok() { d.clone() } else { "1".to_owned() };
-        let dims: Vec<_> = self.dims.iter().map(close).collect();
+        let image = self.dims.len() == 4;
+        let close = |(at, d): (usize, &String)| match d.parse::<usize>() {
+            Ok(_) => d.clone(),
+            Err(_) if image && at > 1 => "224".to_owned(),
+            Err(_) => "1".to_owned(),
+        };
+        let dims: Vec<_> = self.dims.iter().enumerate().map(close).collect();
         format!("--shape {}={}", self.input, dims.join(","))
     }
 }
@@ -55,7 +59,7 @@ pub enum ImportError {
     NoGraph,
     #[error(
         "the model uses ONNX operator set {found}, and {oldest} to {newest} are supported; \
-         convert it with onnx.version_converter or export it with opset_version={newest}"
+         convert it with onnx.version_converter or export it with opset_version=17"
     )]
     Opset { found: i64, oldest: i64, newest: i64 },
     #[error("the file does not say which ONNX operator set it uses; export it again")]
@@ -75,7 +79,7 @@ pub enum ImportError {
     Undefined { node: String, value: String },
     #[error("`{value}` is defined twice; export the model again")]
     Duplicate { value: String },
-    #[error("the nodes {nodes:?} form a cycle; export the model again")]
+    #[error("the nodes {} form a cycle; export the model again", nodes.join(", "))]
     Cycle { nodes: Vec<String> },
     #[error("the model has no {what}; export it again with at least one")]
     NoPorts { what: &'static str },
@@ -101,8 +105,12 @@ fn open_shapes(open: &[OpenShape]) -> String {
     let mut text =
         String::from("the shapes of some inputs are open, and a private run needs fixed ones");
     for shape in open {
-        text +=
-            &format!("\n  `{}` is [{}]: add {}", shape.input, shape.dims.join(","), shape.option());
+        text += &format!(
+            "\n  `{}` is [{}]: for example, add {}",
+            shape.input,
+            shape.dims.join(","),
+            shape.option()
+        );
     }
     text
 }

@@ -16,6 +16,8 @@ mod limits;
 mod model;
 mod ops;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use error::{ImportError, OpenShape, Refusal};

@@ -172,8 +172,8 @@ fn agree(input: &str, declared: Option<&[String]>, given: &[usize]) -> Result<()
         Some(dims) if dims.len() != given.len() || !dims.iter().zip(given).all(fits) => {
             Err(ImportError::ShapeConflict {
                 input: input.to_owned(),
-                declared: dims.join("x"),
-                given: given.iter().map(usize::to_string).collect::<Vec<_>>().join("x"),
+                declared: dims.join(","),
+                given: given.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
             })
         }
         Some(_) | None => Ok(()),

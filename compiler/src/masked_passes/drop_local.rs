@@ -85,11 +85,10 @@ mod tests {
         program {
           %0 = input port port0 mask m0 : masked<32q8>[4]
           %1 = mul %0, %0 : shares<32q16>[4]
-          %2 = rescale %1 by 8 mask m1 : masked<20q8>[4]
-          %3 = narrow %2 : masked<16q8>[4]
-          %4 = reveal %3 port port0 : masked<16q8>[4]
-          return %4
-        }  ; 1 openings
+          %2 = rescale %1 by 8 mask m1 : masked<16q8>[4]
+          %3 = reveal %2 port port0 : masked<16q8>[4]
+          return %3
+        }  ; 1 round, 8 B each way
         ");
     }
 
@@ -110,7 +109,7 @@ mod tests {
           %1 = narrow %0 : masked<20q8>[4]
           %2 = reveal %1 port port0 : masked<20q8>[4]
           return %2
-        }  ; 0 openings
+        }  ; 0 rounds, 0 B each way
         ");
     }
 

@@ -67,7 +67,7 @@ mod tests {
           %5 = rescale %4 by 8 mask m3 : masked<20q8>[4]
           %6 = reveal %5 port port0 : masked<20q8>[4]
           return %6
-        }  ; 1 openings
+        }  ; 1 round, 10 B each way
         ");
     }
 

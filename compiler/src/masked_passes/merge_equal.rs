@@ -65,7 +65,7 @@ mod tests {
           %3 = add %2, %2 : masked<20q4>[4]
           %4 = reveal %3 port port0 : masked<20q4>[4]
           return %4
-        }  ; 1 openings
+        }  ; 1 round, 10 B each way
         ");
     }
 

@@ -52,7 +52,7 @@ mod tests {
           %2 = offset %1 by 8 : masked<32q11>[4]
           %3 = reveal %2 port port0 : masked<32q11>[4]
           return %3
-        }  ; 0 openings
+        }  ; 0 rounds, 0 B each way
         ");
     }
 

@@ -46,7 +46,7 @@ mod tests {
           %2 = relu %1 mask m2 : masked<20q4>[4]
           %3 = reveal %2 port port0 : masked<20q4>[4]
           return %3
-        }  ; 1 openings
+        }  ; 3 rounds, 14 B each way
         ");
     }
 

@@ -1,8 +1,10 @@
 //! The check that a pass keeps the meaning of a masked program.
 
 use super::Pass;
+use crate::protocols::{ExpandOptions, expand};
 use mpcc_ir::masked::interp::{Truncation, evaluate};
 use mpcc_ir::masked::{MaskedProgram, Op, verify};
+use mpcc_ir::views::cost::total;
 
 /// Largest input and parameter, in units of the last place.
 const SIZE: u64 = 400;
@@ -56,9 +58,8 @@ fn mix(x: u64) -> u64 {
 
 /// Counted from the program's expansion for two parties.
 fn cost(program: &MaskedProgram) -> String {
-    let openings = program
-        .nodes
-        .iter()
-        .filter(|n| matches!(n.op, Op::Rescale { .. } | Op::Lift { .. } | Op::Relu { .. }));
-    format!("{} openings", openings.count())
+    let cost = total(&expand(program, &ExpandOptions::default()));
+    let rounds =
+        if cost.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", cost.rounds) };
+    format!("{rounds}, {} B each way", cost.online_bits.div_ceil(8))
 }

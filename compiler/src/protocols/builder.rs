@@ -59,18 +59,18 @@ impl Builder {
     /// `D_x` of a model input under a fresh mask, sent by the client.
     pub fn input(&self, port: PortId, ring: u8, shape: &Shape) -> Masked {
         let lam: Mask = self.random(Elem::Ring(ring), shape, false, false);
-        let delta = self.from_mask(Op::InputDelta { port }, &lam);
+        let delta = self.sent_under(Op::InputDelta { port }, &lam);
         Masked { delta, lam }
     }
 
     /// `D_w` of a weight under a mask of the deployment; `p0`: `P_0` holds the whole mask.
     pub fn weight(&self, param: ParamId, ring: u8, shape: &Shape, p0: bool) -> Masked {
         let lam: Mask = self.random(Elem::Ring(ring), shape, true, p0);
-        let delta = self.from_mask(Op::WeightDelta { param }, &lam);
+        let delta = self.sent_under(Op::WeightDelta { param }, &lam);
         Masked { delta, lam }
     }
 
-    fn from_mask(&self, op: Op, lam: &Mask) -> Delta {
+    fn sent_under(&self, op: Op, lam: &Mask) -> Delta {
         push(&self.state, op, &[lam.id()], lam.elem(), lam.shape())
     }
 

@@ -192,24 +192,20 @@ pub(super) fn push<K: know::Knows, E>(
     let mut inner = state.borrow_mut();
     let State { program, origin, made, .. } = &mut *inner;
     let key = (text, args.to_vec(), ty);
-    let id = match made.get(&key) {
-        Some(id) => *id,
-        None => {
-            let id = program.push(op, args, key.2.clone(), Some(*origin));
-            made.insert(key, id);
-            id
-        }
-    };
+    let ty = key.2.clone();
+    let id = *made.entry(key).or_insert_with(|| program.push(op, args, ty, Some(*origin)));
     Val { state: Rc::clone(state), id, kind: PhantomData }
 }
 
 impl<K: know::Knows, E> Val<K, E> {
     /// A node that moves elements: reshape, transpose, slice, pad by zero, expand, gather, sum.
+    #[must_use]
     pub fn layout(&self, op: Op, shape: &Shape) -> Self {
         self.then(op, &[], self.elem(), shape.clone())
     }
 
     /// Joins values of one view along an axis; this one comes first.
+    #[must_use]
     pub fn concat(&self, others: &[&Self], axis: usize, shape: &Shape) -> Self {
         let more: Vec<Id> = others.iter().map(|v| v.id).collect();
         self.then(Op::Concat { axis }, &more, self.elem(), shape.clone())

@@ -196,6 +196,18 @@ impl Control {
         state.assign();
     }
 
+    /// Waits until a client has said that `run` is its own, so that it gets what waits for it.
+    pub(super) fn wait_for_claim(&self, run: u64) -> Result<(), ServeError> {
+        let claimed = |state: &mut State| {
+            let off = state.aborted.contains(&run) || state.stop_at.is_some_and(|at| at <= run);
+            (off || state.claims.contains_key(&run)).then_some(off)
+        };
+        if self.wait(None, |_| String::new(), claimed)? {
+            return Err(RunError::Aborted { role: self.role }.into());
+        }
+        Ok(())
+    }
+
     /// Calls `run` off here and at the peers.
     pub(super) fn abort(&self, run: u64, why: &str) {
         self.say(&format!("run {run} is called off: {why}"));

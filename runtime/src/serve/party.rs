@@ -118,6 +118,8 @@ fn one_run(
     let (executor, done) = machine.phase(control, (Phase::Online, run), None, opened);
     done?;
     report.add(&executor);
+    // A party that needs nothing of the client is done before it: what it reveals waits here.
+    control.wait_for_claim(run)?;
     let (offline, online) = (report.offline_s, report.online_s);
     control.say(&format!("run {run}: offline {offline:.3} s, online {online:.3} s"));
     Ok(report)

@@ -20,8 +20,8 @@ mod window;
 use super::cx::{Cx, Res, Value, broadcast_dims};
 use super::error::refuse;
 use super::fold;
-use mpcc_ir::Id;
-use mpcc_ir::nn::Op;
+use mpcc_ir::nn::{Op, Ty, Visibility};
+use mpcc_ir::{Id, Shape};
 
 type Translate = fn(&mut Cx<'_>) -> Res<Vec<Value>>;
 
@@ -198,10 +198,12 @@ pub(super) fn stand_in(op: &str, cx: &mut Cx<'_>) -> Value {
         }
         _ => return Value::Unknown,
     };
-    match cx.emit(Op::Input { port: mpcc_ir::PortId(0) }, &[], &dims) {
-        Ok(id) => Value::Net { id, float: true },
-        Err(_) => Value::Unknown,
+    if cx.admit(&dims).is_err() {
+        return Value::Unknown;
     }
+    let ty = Ty { visibility: Visibility::Secret, shape: Shape(dims), range: None };
+    let op = Op::Input { port: mpcc_ir::PortId(0) };
+    Value::Net { id: cx.graph.program.push(op, &[], ty, None), float: true }
 }
 
 /// One result, of reals.

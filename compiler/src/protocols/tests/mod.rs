@@ -2,6 +2,7 @@
 
 mod counts;
 mod meaning;
+mod runtime;
 mod vectors;
 
 use super::{Builder, ExpandOptions, expand};

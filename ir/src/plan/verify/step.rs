@@ -298,9 +298,12 @@ impl Runs {
     }
 }
 
+/// Most pieces of a strided view that are looked at one by one.
+const MOST_RUNS: u64 = 64;
+
 /// As a set of words, the order of axes does not matter: sorted by stride, dense ones join into a run.
 fn runs(shape: &[usize], offset: usize, strides: &[i64], work: &mut Work) -> Result<Runs, Rule> {
-    let Some((first, _)) = hull(shape, offset, strides) else {
+    let Some((first, last)) = hull(shape, offset, strides) else {
         return Ok(Runs { starts: Vec::new(), len: 0 });
     };
     let axes = shape.iter().zip(strides).map(|(&n, &stride)| (stride.unsigned_abs(), n as u64));
@@ -308,6 +311,12 @@ fn runs(shape: &[usize], offset: usize, strides: &[i64], work: &mut Work) -> Res
     axes.sort_unstable();
     let mut runs = Runs { starts: vec![first as u64], len: 1 };
     for (stride, n) in axes {
+        // A view in many pieces counts as all bytes from its first to its last: that asks for more
+        // order, and keeps the map of bytes small. Bytes in its gaps then count as written; they hold
+        // what an earlier step of the same role left there.
+        if runs.starts.len() as u64 > MOST_RUNS / n {
+            return Ok(Runs { starts: vec![first as u64], len: (last - first + 1) as u64 });
+        }
         if runs.starts.len() == 1 && stride <= runs.len {
             runs.len += stride * (n - 1);
         } else {

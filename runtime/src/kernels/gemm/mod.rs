@@ -51,8 +51,8 @@ pub(super) fn gemm<W: RingWord>(
     #[cfg(target_arch = "x86_64")]
     if cpu == Cpu::Amx && amx::pays([m, k, n]) {
         let mut words = std::mem::take(W::registers(scratch));
-        let memory = amx::Memory { tiles: &mut scratch.tiles, words: &mut words };
-        amx::gemm(out, a, b, [m, k, n], memory);
+        let mut memory = amx::Memory { tiles: &mut scratch.tiles, words: &mut words };
+        amx::gemm(out, a, b, [m, k, n], &mut memory);
         *W::registers(scratch) = words;
         return;
     }

@@ -40,7 +40,7 @@ impl<W: RingWord> Tile<'_, W> {
             Cpu::Avx2 => super::x86::run_avx2(self, program, values, masks, operands),
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx512 | Cpu::Amx => {
-                super::x86::run_avx512(self, program, values, masks, operands)
+                super::x86::run_avx512(self, program, values, masks, operands);
             }
             #[cfg(not(target_arch = "x86_64"))]
             Cpu::Avx2 | Cpu::Avx512 | Cpu::Amx => {

@@ -104,9 +104,13 @@ fn pack_any<W: RingWord>(packed: &mut [u8], words: &[W], width: u32) {
         for [low, high] in pairs {
             bits.push(low.to_u64() & keep | (high.to_u64() & keep) << width, 2 * width);
         }
-        rest.iter().for_each(|x| bits.push(x.to_u64() & keep, width));
+        if let [x] = rest {
+            bits.push(x.to_u64() & keep, width);
+        }
     } else {
-        words.iter().for_each(|x| bits.push(x.to_u64() & keep, width));
+        for x in words {
+            bits.push(x.to_u64() & keep, width);
+        }
     }
     bits.finish();
 }
