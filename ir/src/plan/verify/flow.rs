@@ -111,12 +111,12 @@ impl<'a> Flow<'a> {
     fn pair(&mut self, a: Set, b: Set, work: &mut Work) -> Result<Set, Rule> {
         let (first, second) = (&self.sets[a.0 as usize], &self.sets[b.0 as usize]);
         work.spend(first.len().max(second.len()) as u64)?;
-        let word = |set: &[u64], at: usize| set.get(at).copied().unwrap_or(0);
-        if second.iter().enumerate().all(|(at, w)| w & !word(first, at) == 0) {
+        let bits = |set: &[u64], at: usize| set.get(at).copied().unwrap_or(0);
+        if second.iter().enumerate().all(|(at, w)| w & !bits(first, at) == 0) {
             return Ok(a);
         }
         let len = first.len().max(second.len());
-        let both = (0..len).map(|at| word(first, at) | word(second, at)).collect();
+        let both = (0..len).map(|at| bits(first, at) | bits(second, at)).collect();
         self.add(both, work)
     }
 

@@ -110,7 +110,7 @@ impl Names<'_> {
             port.mask,
             &Expected { kind: MessageKind::Mask, from: dealer, to: client, bytes },
         )?;
-        self.to_parties(&port.masked, MessageKind::Input, client, bytes)
+        self.name_each(&port.masked, MessageKind::Input, client, bytes)
     }
 
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
@@ -149,12 +149,12 @@ impl Names<'_> {
             let (kind, dealer) = (MessageKind::Mask, Role::Dealer);
             self.name(mask, &Expected { kind, from: dealer, to: Role::Owner, bytes })?;
         }
-        self.to_parties(&param.masked, MessageKind::Weight, from, bytes)
+        self.name_each(&param.masked, MessageKind::Weight, from, bytes)
     }
 
     /// Names messages to compute parties, at most one each: a party that has no use for a value is
     /// not sent it.
-    fn to_parties(
+    fn name_each(
         &mut self,
         messages: &[u32],
         kind: MessageKind,
