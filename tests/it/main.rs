@@ -1,1 +1,5 @@
-//! tests
+//! End-to-end tests, one binary.
+
+mod conformance;
+mod private;
+mod tidy;

@@ -1,0 +1,96 @@
+//! Real models, compiled and run privately, against the outputs that ONNX Runtime computed.
+
+use mpcc_compiler::compile::{CompileOptions, Compiled, compile};
+use mpcc_ir::nn::interp::Tensor;
+use mpcc_ir::plan::{Phase, Role, WeightsMode};
+use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
+use mpcc_runtime::tensors::read_npy;
+use std::path::{Path, PathBuf};
+
+fn folder(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/real").join(model)
+}
+
+fn tensor(model: &str, file: &str) -> Tensor {
+    let (shape, data) = read_npy(&folder(model).join(file)).expect("a stored tensor");
+    Tensor { shape, data }
+}
+
+fn compiled(model: &str, options: CompileOptions) -> Compiled {
+    let bytes = std::fs::read(folder(model).join("model.onnx")).expect("a stored model");
+    let samples = vec![vec![tensor(model, "input_0.npy")]];
+    compile(&bytes, &CompileOptions { samples, ..options }, &mut |_| ()).expect("it compiles")
+}
+
+fn simulate(model: &str, compiled: &Compiled, options: SimOptions) -> SimOutcome {
+    let input = tensor(model, "input_0.npy").data;
+    run(&compiled.plan, &compiled.weights, &[input], options).expect("it runs")
+}
+
+/// Largest error in units of the largest expected value, and whether the largest entries agree.
+fn error(model: &str, outcome: &SimOutcome) -> (f32, bool) {
+    let expected = tensor(model, "output_0.npy").data;
+    let found = &outcome.outputs[0].values;
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0_f32, |a, b| a.max(b.abs()));
+    let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0_f32, f32::max);
+    let top = |v: &[f32]| v.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
+    (worst / largest, top(found) == top(&expected))
+}
+
+const CNNS: [&str; 9] = [
+    "cancer-logistic",
+    "cancer-mlp",
+    "espcn-resize",
+    "mnist-minionn",
+    "mnist-mlp",
+    "mnist-zoo",
+    "ppocr-cls",
+    "ppocr-det-en",
+    "wakeword-embedding",
+];
+
+#[test]
+fn real_models_agree_and_cost_what_the_plan_says() {
+    for model in CNNS {
+        let compiled = compiled(model, CompileOptions::default());
+        let outcome = simulate(model, &compiled, SimOptions::default());
+        let (error, same) = error(model, &outcome);
+        assert!(error < 0.02 && same, "{model}: error {error}, same argmax {same}");
+        let plan = &compiled.plan;
+        assert_eq!(outcome.rounds, plan.rounds(), "{model}");
+        for role in plan.compute_parties().chain([Role::Dealer]) {
+            for phase in Phase::ALL {
+                let counted = outcome.counts[&role].sent_bytes(phase);
+                assert_eq!(counted, plan.sent_bytes(role, phase), "{model}: {role} {phase}");
+            }
+        }
+    }
+}
+
+#[test]
+fn three_parties_and_all_owners_of_weights_agree() {
+    let model = "mnist-minionn";
+    for weights in [WeightsMode::Party0, WeightsMode::Owner, WeightsMode::Public] {
+        for parties in [2, 3] {
+            let options = CompileOptions { weights, parties, ..CompileOptions::default() };
+            let outcome = simulate(model, &compiled(model, options), SimOptions::default());
+            let (error, same) = error(model, &outcome);
+            assert!(error < 0.01 && same, "{weights}, {parties} parties: {error}");
+        }
+    }
+}
+
+#[test]
+fn chunks_threads_and_order_of_messages_change_no_bit() {
+    let model = "espcn-resize";
+    let mut seen: Vec<Vec<i64>> = Vec::new();
+    for chunks in [1, 3, 8] {
+        let compiled = compiled(model, CompileOptions { chunks, ..CompileOptions::default() });
+        for (threads, reorder) in [(1, false), (2, true)] {
+            let options = SimOptions { threads, reorder, ..SimOptions::default() };
+            seen.push(simulate(model, &compiled, options).outputs[0].raw.clone());
+        }
+    }
+    assert!(seen.iter().all(|bits| *bits == seen[0]));
+}
