@@ -30,7 +30,8 @@ fn argmax(values: &[f32]) -> Option<usize> {
     top.map(|(at, _)| at)
 }
 
-/// Compares revealed outputs with those of the clear model. Argmax is compared along the last axis.
+/// Compares revealed outputs with those of the clear model. The largest entry is looked for in each row of
+/// a matrix of scores, and in the whole of other tensors.
 pub(crate) fn difference(outputs: &[Output], expected: &[Tensor]) -> Difference {
     let mut result = Difference { max_abs_err: 0.0, largest: 0.0, argmax_equal: true };
     for (output, expected) in outputs.iter().zip(expected) {
@@ -38,7 +39,9 @@ pub(crate) fn difference(outputs: &[Output], expected: &[Tensor]) -> Difference 
             result.max_abs_err = result.max_abs_err.max(f64::from((a - b).abs()));
             result.largest = result.largest.max(f64::from(b.abs()));
         }
-        let row = expected.shape.last().copied().unwrap_or(1).max(1);
+        let scores = expected.shape.rank() <= 2;
+        let row = if scores { expected.shape.last().copied() } else { Some(expected.data.len()) };
+        let row = row.unwrap_or(1).max(1);
         let rows = output.values.chunks(row).zip(expected.data.chunks(row));
         result.argmax_equal &= output.values.len() == expected.data.len();
         result.argmax_equal &= rows.into_iter().all(|(a, b)| argmax(a) == argmax(b));
