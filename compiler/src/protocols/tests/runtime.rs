@@ -88,7 +88,9 @@ fn assert_agree(text: &str, word: Word, input: &[i64], params: &[Vec<i64>]) {
             let ring = masked[masked.outputs[0]].ty.ring;
             let wanted = super::signed(&outcome.outputs[0], ring);
             assert_eq!(real.outputs[0].raw, wanted, "{mode}, {parties} parties");
-            assert_eq!(real.rounds, outcome.cost.rounds, "{mode}, {parties} parties");
+            // A party that needs no opened value of the last opening is not sent its messages.
+            assert_eq!(real.rounds, plan.rounds(), "{mode}, {parties} parties");
+            assert!(real.rounds <= outcome.cost.rounds, "{mode}, {parties} parties");
         }
     }
 }
