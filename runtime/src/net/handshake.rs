@@ -9,6 +9,11 @@ use mpcc_ir::plan::Role;
 /// Version of everything that travels; it changes whenever two builds could misunderstand each other.
 pub const VERSION: u16 = 1;
 
+/// Run numbers stay below this, so that adding to one never overflows.
+pub const MAX_RUN: u64 = 1 << 48;
+
+/// Stands where a session has no deployment yet.
+const NO_ID: [u8; 16] = [0; 16];
 const MAGIC: [u8; 6] = *b"mpccMP";
 const LEN: usize = 6 + 2 + 32 + 2 + 2 + 1 + 16 + 8;
 
@@ -102,8 +107,8 @@ impl Hello {
         out.extend_from_slice(&role_code(Some(self.from)));
         out.extend_from_slice(&role_code(self.to));
         let (mode, id) = match self.mode {
-            Mode::Live => (0, [0; 16]),
-            Mode::Fill => (1, [0; 16]),
+            Mode::Live => (0, NO_ID),
+            Mode::Fill => (1, NO_ID),
             Mode::Stored(id) => (2, id),
         };
         out.push(mode);
@@ -128,14 +133,14 @@ impl Hello {
         let from = role_of(rest.take()?)?.ok_or(HandshakeError::Damaged)?;
         let to = role_of(rest.take()?)?;
         let ([mode], id) = (rest.take()?, rest.take()?);
-        let mode = match mode {
-            0 => Mode::Live,
-            1 => Mode::Fill,
-            2 => Mode::Stored(id),
+        let mode = match (mode, id) {
+            (0, NO_ID) => Mode::Live,
+            (1, NO_ID) => Mode::Fill,
+            (2, id) => Mode::Stored(id),
             _ => return Err(HandshakeError::Damaged),
         };
         let next_run = u64::from_le_bytes(rest.take()?);
-        if rest.0.is_empty() {
+        if rest.0.is_empty() && next_run <= MAX_RUN {
             Ok(Self { version, plan, from, to, mode, next_run })
         } else {
             Err(HandshakeError::Damaged)
@@ -273,6 +278,20 @@ mod tests {
         the stores of P1 and P0 were filled in different sessions; run `mpcc-party fill` again at all roles
         the stores of P0 and P1 were filled in different sessions; run `mpcc-party fill` again at all roles
         ");
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic() {
+        let mut bytes = hello(Role::Party(0), Some(Role::Party(1))).encode();
+        let mut state = 1_u64;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = 6 + (state >> 33) as usize % (LEN - 6);
+            bytes[at] = (state >> 25) as u8;
+            if let Ok(read) = Hello::decode(&bytes) {
+                assert_eq!(read.encode().len(), LEN);
+            }
+        }
     }
 
     #[test]

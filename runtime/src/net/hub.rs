@@ -148,8 +148,10 @@ impl Shared {
         for link in self.links().values() {
             let _ = link.send_now(Frame::control(Kind::Bye, *next_run, last_words(why)));
         }
+        // Who reads the last words closes the link. After an error the other end may not read any more.
+        let patience = Duration::from_secs(if why.is_empty() { 20 } else { 2 });
         let start = Instant::now();
-        while !self.links().is_empty() && start.elapsed() < Duration::from_secs(20) {
+        while !self.links().is_empty() && start.elapsed() < patience {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

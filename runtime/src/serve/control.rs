@@ -6,7 +6,7 @@ use crate::error::{PeerError, RunError};
 use crate::executor::Outbox;
 use crate::mailbox::{AHEAD, Mailbox};
 use crate::net::frame::{Frame, Header, Kind};
-use crate::net::handshake::HandshakeError;
+use crate::net::handshake::{HandshakeError, MAX_RUN};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
 use crate::packet::Packet;
@@ -314,7 +314,7 @@ impl Control {
                 self.begun(begin);
                 return Ok(());
             }
-            (Kind::Ready, Role::Party(_)) if self.role == Role::Dealer => {
+            (Kind::Ready, Role::Party(_)) if self.role == Role::Dealer && run <= MAX_RUN => {
                 state.ready.insert(peer, run);
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
@@ -401,6 +401,9 @@ fn printable(words: &[u8]) -> String {
 fn parse_begin(first: u64, payload: &[u8]) -> Option<Begin> {
     let (deployment, rest) = payload.split_first_chunk()?;
     let count = u64::from_le_bytes(rest.try_into().ok()?);
+    if first > MAX_RUN || count > MAX_RUN {
+        return None;
+    }
     Some(Begin { deployment: *deployment, first, count })
 }
 
