@@ -28,21 +28,23 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 
 /// The files below `folder` that contain `word` outside comments.
 fn naming(folder: &str, word: &str) -> Vec<String> {
-    let code = |text: &str| {
-        text.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(word))
-    };
+    let code =
+        |text: &str| text.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(word));
     let files = sources(folder).into_iter().filter(|(_, text)| code(text));
     files.map(|(name, _)| name).collect()
 }
 
 fn manifest(package: &str) -> String {
-    fs::read_to_string(root().join(package).join("Cargo.toml")).expect("every package has a manifest")
+    fs::read_to_string(root().join(package).join("Cargo.toml"))
+        .expect("every package has a manifest")
 }
 
 #[test]
 fn dependencies_point_one_way() {
     let ir = manifest("ir");
-    assert!(!ir.contains("mpcc-") || ir.matches("mpcc-").count() == ir.matches("\"mpcc-ir\"").count());
+    assert!(
+        !ir.contains("mpcc-") || ir.matches("mpcc-").count() == ir.matches("\"mpcc-ir\"").count()
+    );
     assert!(!ir.contains("tokio") && !ir.contains("tract"));
     let runtime = manifest("runtime");
     for foreign in ["tract", "prost", "mpcc-compiler"] {
@@ -71,7 +73,8 @@ fn tract_stays_behind_the_importer_and_the_clear_reference() {
 fn unsafe_code_is_in_kernels_and_the_arena() {
     for folder in ["ir", "compiler", "runtime", "models"] {
         for file in naming(folder, "unsafe_code") {
-            let allowed = file.starts_with("runtime/src/kernels/") || file == "runtime/src/arena.rs";
+            let allowed =
+                file.starts_with("runtime/src/kernels/") || file == "runtime/src/arena.rs";
             assert!(allowed, "{file} allows unsafe code");
         }
     }
