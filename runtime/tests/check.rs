@@ -3,11 +3,11 @@
 mod common;
 
 use common::product_plan;
+use mpcc_ir::Window;
 use mpcc_ir::nn::ClearOp;
 use mpcc_ir::plan::{
     BitReg, OperandKind, Phase, Plan, Region, Role, Step, StepOp, TileOp, Word, WordReg,
 };
-use mpcc_ir::{Shape, Window};
 use mpcc_runtime::check::check_plan;
 
 /// What the check says about the product plan after a change.
@@ -20,7 +20,15 @@ fn after(change: impl FnOnce(&mut Plan)) -> String {
 
 /// The same for the first online step that `pick` accepts.
 fn with_step(pick: impl Fn(&StepOp) -> bool, change: impl FnOnce(&mut Step)) -> String {
-    after(|plan| change(plan.roles[0].online.iter_mut().find(|step| pick(&step.op)).unwrap()))
+    after(|plan| {
+        change(
+            plan.roles[0]
+                .online
+                .iter_mut()
+                .find(|step| pick(&step.op))
+                .expect("the plan has such a step"),
+        );
+    })
 }
 
 fn is_map(op: &StepOp) -> bool {

@@ -1,6 +1,7 @@
 //! The ONNX operator cases: reads them, runs them through any evaluator, counts them by operator.
 //!
 //! `tests/conformance/make.py` writes the archive from the onnx package's backend node cases.
+#![expect(clippy::wildcard_enum_match_arm, reason = "other refusals are told as they are")]
 
 use mpcc_compiler::import::{ImportError, ImportOptions, import};
 use mpcc_ir::Shape;

@@ -172,6 +172,7 @@ fn tensor(name: &str, constant: &Const) -> TensorProto {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other types are integers")]
 fn from_tract(tensor: &Tensor) -> Res<(Vec<usize>, Data)> {
     let dims = tensor.shape().to_vec();
     let ints = |kind| {
