@@ -3,12 +3,12 @@
 //! `u = D - r` in `Z_{2^n}`, so `sign = D_top ^ r_top ^ [D' < r']` on the `n - 1` low bits, which are cut
 //! into blocks of `w` bits, most significant first. Round 1 opens `lt_j = [D_j < r_j]` and
 //! `eq_j = [D_j = r_j]` of each block (of the last only `lt`) from dealt tables; the next rounds join
-//! them ([`join`]).
+//! them (`join`).
 //!
 //! - Source: `PROTOCOLS.md`, Sign, ReLU, max; `negative` of `masked.py`; `r` is `L_u`.
 //! - Security: what is opened is masked by a fresh bit each.
 //! - Cost for `m` blocks of `w` bits: `2m - 1 + 1` online bits and two rounds up to six blocks (see
-//!   [`join`] beyond); corrections `2^w - 1` bits per block, one for `r_top`, and the join's.
+//!   `join` beyond); corrections `2^w - 1` bits per block, one for `r_top`, and the join's.
 
 mod join;
 mod lookup;

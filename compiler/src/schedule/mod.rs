@@ -1,10 +1,10 @@
 //! Views program to plan: which role computes what, in which steps, chunks, messages and buffers.
 //!
-//! 1. [`groups`] puts openings and dealt values that travel together into one message per chunk.
-//! 2. [`project`] keeps for each role what that role computes.
-//! 3. [`fuse`] decides which values need a buffer and joins element-wise operations into tile programs.
-//! 4. [`emit`] writes the steps of each phase; [`bulk`] those of linear operations and data movement.
-//! 5. [`allocate`] places the buffers in arenas; [`depend`] orders the steps that share bytes.
+//! 1. `groups` puts openings and dealt values that travel together into one message per chunk.
+//! 2. `project` keeps for each role what that role computes.
+//! 3. `fuse` decides which values need a buffer and joins element-wise operations into tile programs.
+//! 4. `emit` writes the steps of each phase; `bulk` those of linear operations and data movement.
+//! 5. `allocate` places the buffers in arenas; `depend` orders the steps that share bytes.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -33,7 +33,7 @@ use project::Projected;
 
 /// Everything that a plan is made of besides the program.
 ///
-/// Message ids in the ports and parameters are filled in by [`schedule`].
+/// Message ids in the ports and parameters are filled in by `schedule`.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// Name for people.
