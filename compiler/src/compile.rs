@@ -3,7 +3,8 @@
 use crate::calibrate::{CalibrateError, CalibrationReport, calibrate, random_samples};
 use crate::import::{ImportError, ImportOptions, import};
 use crate::lower::{
-    FormatError, FormatReport, LowerOptions, Lowered, QuantParam, RingChoice, lower_measured,
+    FormatError, FormatReport, InputFormat, LowerOptions, Lowered, OutputFormat, QuantParam,
+    RingChoice, lower_measured,
 };
 use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, ScheduleOptions, schedule};
@@ -74,9 +75,7 @@ pub enum CompileError {
     Format(#[from] FormatError),
     #[error("a plan has 2 to 16 compute parties, not {parties}; choose another `--parties`")]
     Parties { parties: u8 },
-    #[error(
-        "the compiler made a plan that its own verifier rejects: {0}; please report this model"
-    )]
+    #[error("the compiler made a plan that its own verifier rejects; please report this model")]
     Verify(#[from] PlanError),
 }
 
@@ -129,7 +128,12 @@ pub fn compile(
         model_digest: codec::digest(bytes),
         weights_digest: weights.digest(),
         inputs: lowered.inputs.iter().map(input_port).collect(),
-        outputs: lowered.outputs.iter().map(output_port).collect(),
+        outputs: lowered
+            .outputs
+            .iter()
+            .zip(&lowered.report.output_error)
+            .map(output_port)
+            .collect(),
         params: lowered.params.iter().map(param_info).collect(),
     };
     let plan = schedule(&lowered.program, &views, model, scheduling);
@@ -139,7 +143,7 @@ pub fn compile(
     Ok(Compiled { plan, weights, calibration, formats: lowered.report })
 }
 
-fn input_port(format: &crate::lower::InputFormat) -> InputPort {
+fn input_port(format: &InputFormat) -> InputPort {
     InputPort {
         name: format.name.clone(),
         shape: format.shape.clone(),
@@ -152,7 +156,7 @@ fn input_port(format: &crate::lower::InputFormat) -> InputPort {
     }
 }
 
-fn output_port(format: &crate::lower::OutputFormat) -> OutputPort {
+fn output_port((format, error): (&OutputFormat, &f64)) -> OutputPort {
     OutputPort {
         name: format.name.clone(),
         shape: format.shape.clone(),
@@ -161,6 +165,7 @@ fn output_port(format: &crate::lower::OutputFormat) -> OutputPort {
         masked: u32::MAX,
         shares: Vec::new(),
         clear: format.clear.clone(),
+        error: *error,
     }
 }
 

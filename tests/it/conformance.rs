@@ -1,30 +1,19 @@
-//! The ONNX operator cases, imported and evaluated in the clear; `docs/CONFORMANCE.md` counts them.
+//! The ONNX operator cases, in the clear and privately; `docs/CONFORMANCE.md` counts them.
 
 use mpcc_compiler::import::{ImportOptions, import};
-use mpcc_ir::nn::interp::evaluate;
-use mpcc_tests::conformance::{Verdict, cases, run, table};
+use mpcc_tests::conformance::{Verdict, cases, judge_all, page};
 use std::path::Path;
-
-const HEADER: &str = "\
-# ONNX operator conformance
-
-The backend node cases of the onnx package for the operators that mpcc imports, evaluated at the nn
-level and compared with the reference to 1e-4 of the largest entry. Parameters that a real network
-holds as constants are constants. `tests/conformance/make.py` makes the cases;
-`UPDATE_DOCS=1 cargo test -p mpcc-tests --test it conformance` makes this page.
-
-";
 
 #[test]
 fn operator_cases_agree_or_are_refused() {
-    let cases = cases().unwrap();
-    assert!(cases.len() > 400, "the archive holds {} cases", cases.len());
-    let mut clear = |graph: &_, inputs: &[_]| evaluate(graph, inputs).map_err(|e| e.to_string());
-    let results: Vec<_> = cases.iter().map(|c| (c, run(c, &mut clear, 1e-4))).collect();
-    let wrong: Vec<_> = results.iter().filter(|(_, v)| matches!(v, Verdict::Wrong(_))).collect();
-    let lines: Vec<_> = wrong.iter().map(|(c, v)| format!("{}: {v:?}", c.name)).collect();
-    assert!(wrong.is_empty(), "{}\n{}", lines.join("\n"), table(&results));
-    let page = format!("{HEADER}{}", table(&results));
+    let outcomes = judge_all().unwrap();
+    assert!(outcomes.len() > 400, "the archive holds {} cases", outcomes.len());
+    let page = page(&outcomes);
+    let wrong = |v: &Verdict| matches!(v, Verdict::Wrong(_));
+    let wrong = outcomes.iter().filter(|o| wrong(&o.clear) || wrong(&o.private));
+    let lines: Vec<_> =
+        wrong.map(|o| format!("{}: {:?}, {:?}", o.case.name, o.clear, o.private)).collect();
+    assert!(lines.is_empty(), "{}\n{page}", lines.join("\n"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CONFORMANCE.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();

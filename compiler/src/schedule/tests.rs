@@ -39,6 +39,7 @@ fn model(program: &MaskedProgram, weights: &Weights) -> Model {
                 masked: 0,
                 shares: vec![],
                 clear: vec![],
+                error: 0.0,
             }),
             Op::Weight { .. } => {
                 let elements = shape.elements() as u64;

@@ -110,6 +110,12 @@ impl Writer<'_> {
         for sink in &self.segment.sinks {
             let bits = self.traffic.groups[&sink.payload].bits[sink.member];
             let source = Source::Own(sink.payload, sink.member);
+            // What the verifier must see as a mask is drawn where it is sent.
+            if matches!(sink.payload, Payload::InputMask(_) | Payload::WeightMask(_)) {
+                let mask = self.fused.resolve(sink.value);
+                let drawn = self.derive_word(mask);
+                self.words.insert(mask, drawn);
+            }
             if self.fused.values[sink.value].elem == Elem::Bit {
                 let src = self.bit(sink.value);
                 let operand = self.operand(source, OperandKind::Packed { bits }, true);
@@ -201,6 +207,11 @@ impl Writer<'_> {
             let operand = self.operand(Source::Words(v), OperandKind::Words, false);
             return self.to_word(64, |dst| TileOp::Load { dst, operand });
         }
+        self.derive_word(v)
+    }
+
+    /// Computes a ring value although it may have a buffer.
+    fn derive_word(&mut self, v: Val) -> WordReg {
         let value = &self.fused.values[v];
         let ring = ring_bits(value.elem).unwrap_or(self.word.bits());
         match value.work.clone() {

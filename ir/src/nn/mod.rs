@@ -65,6 +65,19 @@ pub enum ClearOp {
     },
 }
 
+impl ClearOp {
+    /// The most by which the largest difference between two arguments grows; `None` where no bound holds.
+    pub fn steepest(&self) -> Option<f64> {
+        match self {
+            // Row sums of the Jacobian: 2 p (1 - p), and p (1 - p).
+            Self::Softmax { .. } => Some(0.5),
+            Self::Sigmoid => Some(0.25),
+            Self::Reshape { .. } => Some(1.0),
+            Self::ArgMax { .. } => None,
+        }
+    }
+}
+
 /// A model input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {

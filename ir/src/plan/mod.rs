@@ -115,6 +115,17 @@ pub struct OutputPort {
     pub shares: Vec<u32>,
     /// What the client does in the clear.
     pub clear: Vec<ClearOp>,
+    /// Largest error that the number formats are expected to make in a revealed element, before what
+    /// the client does in the clear. At least 0.
+    pub error: f64,
+}
+
+impl OutputPort {
+    /// Largest error expected in what the client shows, where that can be bounded: the largest of
+    /// several scores moves in steps.
+    pub fn shown_error(&self) -> Option<f64> {
+        self.clear.iter().try_fold(self.error, |error, op| Some(error * op.steepest()?))
+    }
 }
 
 /// One quantised parameter tensor of the weights file.

@@ -126,6 +126,7 @@ pub(crate) fn product_plan(parties: u8, word: Word, n: u64) -> Plan {
         masked: reveal,
         shares,
         clear: vec![],
+        error: 0.0,
     });
     b.plan.params.push(ParamInfo {
         name: "s".into(),

@@ -7,15 +7,17 @@ pub(crate) mod role;
 use super::compile::{compile_file, weights_path, write};
 use super::model_args::ModelArgs;
 use super::{Progress, note};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use children::{Children, Local};
 use mpcc_compiler::clear;
-use mpcc_ir::codec;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::Plan;
+use mpcc_ir::plan::{InputPort, OutputPort, Plan};
+use mpcc_ir::{Shape, codec};
 use mpcc_runtime::serve::{InferOptions, infer};
-use mpcc_runtime::tensors::{random_inputs, read_inputs, write_outputs};
-use report::Summary;
+use mpcc_runtime::tensors::{
+    TensorError, random_inputs, read_inputs, read_npy, read_npz, write_outputs,
+};
+use report::{Difference, Summary};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +33,9 @@ pub(crate) struct Run {
     /// Where the outputs go (.npz, or .npy for one output)
     #[arg(short, long, value_name = "Y.npz")]
     output: Option<PathBuf>,
-    /// Compare with this ONNX model run in the clear; given an ONNX file, with that
-    #[arg(long, value_name = "MODEL.onnx")]
+    /// Compare with this ONNX model run in the clear, or with stored outputs (.npz by name, or .npy);
+    /// a MODEL that is an ONNX file is compared with itself if nothing is given
+    #[arg(long, value_name = "MODEL.onnx|Y.npz")]
     compare: Option<PathBuf>,
     /// Number of runs; times are medians
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -124,20 +127,34 @@ impl Run {
     }
 }
 
-/// Runs the model in the clear on the same inputs.
+/// Compares with the model at `with`, run in the clear on the same inputs, or with the outputs stored there.
 fn compare(
-    model: &Path,
+    with: &Path,
     plan: &Plan,
     inputs: &[Vec<f32>],
     summary: &Summary,
-) -> anyhow::Result<report::Difference> {
-    let tensors: Vec<Tensor> = plan
-        .inputs
-        .iter()
-        .zip(inputs)
-        .map(|(port, data)| Tensor { shape: port.shape.clone(), data: data.clone() })
-        .collect();
-    let expected = clear::run_path(model, &tensors)
-        .with_context(|| format!("cannot run `{}` in the clear", model.display()))?;
-    Ok(report::difference(summary.outputs(), &expected))
+) -> anyhow::Result<Difference> {
+    let extension = with.extension().unwrap_or_default().to_ascii_lowercase();
+    let stored = |read: &dyn Fn(&OutputPort) -> Result<(Shape, Vec<f32>), TensorError>| {
+        let tensor = |port| read(port).map(|(shape, data)| Tensor { shape, data });
+        plan.outputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()
+    };
+    let expected = match extension.to_str() {
+        Some("npz") => stored(&|port| read_npz(with, &port.name))?,
+        Some("npy") if plan.outputs.len() == 1 => stored(&|_| read_npy(with))?,
+        Some("npy") => bail!("the model has several outputs: give an .npz with an array for each"),
+        _ => in_the_clear(with, plan, inputs)?,
+    };
+    report::difference(plan, summary.outputs(), &expected)
+        .with_context(|| format!("cannot compare with `{}`", with.display()))
+}
+
+fn in_the_clear(model: &Path, plan: &Plan, inputs: &[Vec<f32>]) -> anyhow::Result<Vec<Tensor>> {
+    let tensor = |(port, data): (&InputPort, &Vec<f32>)| Tensor {
+        shape: port.shape.clone(),
+        data: data.clone(),
+    };
+    let tensors: Vec<Tensor> = plan.inputs.iter().zip(inputs).map(tensor).collect();
+    clear::run_path(model, &tensors)
+        .with_context(|| format!("cannot run `{}` in the clear", model.display()))
 }

@@ -1,8 +1,9 @@
 //! What `mpcc run` says.
 
 use crate::cli::megabytes;
+use anyhow::bail;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::Role;
+use mpcc_ir::plan::{OutputPort, Plan, Role};
 use mpcc_runtime::client::Output;
 use mpcc_runtime::serve::{InferOutcome, Report};
 use serde_json::{Map, Value, json};
@@ -14,9 +15,11 @@ pub(crate) struct Summary {
     pub(crate) reports: Vec<(Role, Report)>,
 }
 
-/// How far the outputs are from those in the clear.
+/// How far the outputs are from those expected.
 pub(crate) struct Difference {
     max_abs_err: f64,
+    /// The largest error that the plan expects, where it can say.
+    predicted_err: Option<f64>,
     largest: f64,
     argmax_equal: bool,
 }
@@ -30,23 +33,42 @@ fn argmax(values: &[f32]) -> Option<usize> {
     top.map(|(at, _)| at)
 }
 
-/// Compares revealed outputs with those of the clear model. The largest entry is looked for in each row of
-/// a matrix of scores, and in the whole of other tensors.
-pub(crate) fn difference(outputs: &[Output], expected: &[Tensor]) -> Difference {
-    let mut result = Difference { max_abs_err: 0.0, largest: 0.0, argmax_equal: true };
+/// Compares revealed outputs with those expected. The largest entry is looked for in each row of a matrix
+/// of scores, and in the whole of other tensors.
+pub(crate) fn difference(
+    plan: &Plan,
+    outputs: &[Output],
+    expected: &[Tensor],
+) -> anyhow::Result<Difference> {
+    if outputs.len() != expected.len() {
+        bail!("it has {} outputs, and the plan has {}", expected.len(), outputs.len());
+    }
+    let largest_predicted =
+        |worst: f64, port: &OutputPort| port.shown_error().map(|error| worst.max(error));
+    let mut result = Difference {
+        max_abs_err: 0.0,
+        predicted_err: plan.outputs.iter().try_fold(0.0, largest_predicted),
+        largest: 0.0,
+        argmax_equal: true,
+    };
     for (output, expected) in outputs.iter().zip(expected) {
-        for (a, b) in output.values.iter().zip(&expected.data) {
+        let Output { name, shape, values, .. } = output;
+        if *shape != expected.shape {
+            bail!("its output `{name}` has shape {}, and the plan's {shape}", expected.shape);
+        }
+        for (a, b) in values.iter().zip(&expected.data) {
             result.max_abs_err = result.max_abs_err.max(f64::from((a - b).abs()));
             result.largest = result.largest.max(f64::from(b.abs()));
         }
-        let scores = expected.shape.rank() <= 2;
-        let row = if scores { expected.shape.last().copied() } else { Some(expected.data.len()) };
+        let scores = shape.rank() <= 2;
+        let row = if scores { shape.last().copied() } else { Some(values.len()) };
         let row = row.unwrap_or(1).max(1);
-        let rows = output.values.chunks(row).zip(expected.data.chunks(row));
-        result.argmax_equal &= output.values.len() == expected.data.len();
-        result.argmax_equal &= rows.into_iter().all(|(a, b)| argmax(a) == argmax(b));
+        let rows = values.chunks(row).zip(expected.data.chunks(row));
+        // Where the expected scores are tied, each of the largest will do.
+        let top = |(a, b): (&[f32], &[f32])| argmax(a).map(|at| b[at]) == argmax(b).map(|at| b[at]);
+        result.argmax_equal &= rows.into_iter().all(top);
     }
-    result
+    Ok(result)
 }
 
 impl Summary {
@@ -94,6 +116,8 @@ impl Summary {
         });
         if let Some(difference) = difference {
             object["max_abs_err"] = json!(difference.max_abs_err);
+            object["predicted_err"] = json!(difference.predicted_err);
+            object["largest"] = json!(difference.largest);
             object["argmax_equal"] = json!(difference.argmax_equal);
         }
         object
@@ -107,9 +131,11 @@ impl Summary {
         if let Some(d) = difference {
             let (error, largest) = (d.max_abs_err, d.largest);
             let same = if d.argmax_equal { "the same class" } else { "NOT the same class" };
+            let predicted =
+                d.predicted_err.map_or(String::new(), |e| format!(" (predicted: at most {e:.3e})"));
             let _ = writeln!(
                 out,
-                "compared with the model in the clear: {same}; largest error {error:.3e}, largest value {largest:.3e}"
+                "compared with the clear result: {same}; largest error {error:.3e}{predicted}, largest value {largest:.3e}"
             );
         }
         let client = &self.outcome.report;

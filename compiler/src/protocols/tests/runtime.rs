@@ -58,7 +58,17 @@ fn model(program: &MaskedProgram, weights: &Weights) -> Model {
             model.inputs.push(InputPort { name, shape, ring, frac, lo, hi, mask, masked });
         } else if matches!(node.op, Op::Reveal { .. }) {
             let (masked, shares, clear) = (0, vec![], vec![]);
-            model.outputs.push(OutputPort { name, shape, ring, frac, masked, shares, clear });
+            let error = 0.0;
+            model.outputs.push(OutputPort {
+                name,
+                shape,
+                ring,
+                frac,
+                masked,
+                shares,
+                clear,
+                error,
+            });
         } else if matches!(node.op, Op::Weight { .. }) {
             let (elements, public, masked, mask) = (shape.elements() as u64, None, vec![], None);
             model.params.push(ParamInfo { name, elements, frac, public, masked, mask });

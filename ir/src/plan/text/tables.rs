@@ -25,7 +25,7 @@ macro_rules! record {
     };
 }
 record!(InputPort { name, shape, ring, frac, lo, hi, mask, masked });
-record!(OutputPort { name, shape, ring, frac, masked, shares, clear });
+record!(OutputPort { name, shape, ring, frac, masked, shares, clear, error });
 record!(ParamInfo { name, elements, frac, public, masked, mask });
 record!(Layer { name, op, shape, format, rounds, online_bytes, correction_bytes });
 record!(Message { from, to, phase, kind, bytes, round, layer });

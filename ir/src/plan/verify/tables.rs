@@ -115,6 +115,9 @@ impl Names<'_> {
 
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
         let bytes = self.port_bytes(port.ring, &port.shape)?;
+        if !(port.error.is_finite() && port.error >= 0.0) {
+            return Err(Rule::NotANumber);
+        }
         let reveal = |from| Expected { kind: MessageKind::Reveal, from, to: Role::Client, bytes };
         self.name(port.masked, &reveal(Role::Party(0)))?;
         if self.plan.messages[port.masked as usize].phase != Phase::Online {
