@@ -63,7 +63,7 @@ pub struct LowerOptions {
     pub ring: RingChoice,
     /// Bits above the calibrated range: 2 let a value be four times as large as any sample's.
     pub margin_bits: u8,
-    /// Compute parties; the error of a truncating opening is at most one less, in units of the last place.
+    /// Compute parties; the error of a truncating opening is at most half as many units in the last place.
     pub parties: u8,
     /// `Auto` takes 32 bits if the predicted error is at most this part of the largest output.
     pub tolerance: f64,

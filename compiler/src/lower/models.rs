@@ -47,7 +47,7 @@ fn report(dir: &Path) -> String {
             }
         };
         let start = Instant::now();
-        let truncation = Truncation::Seeded { most: 1, seed: 1 };
+        let truncation = Truncation::Seeded { parties: 2, seed: 1 };
         let fixed = lowered.evaluate(&sample, truncation).unwrap();
         let seconds = start.elapsed().as_secs_f64();
         let (mut worst, mut size, mut argmax) = (0.0_f64, 0.0_f64, true);

@@ -1,10 +1,11 @@
 //! Predicts the error of each output from the formats alone, as a standard deviation.
 //!
 //! Errors of entries are taken as independent and zero on average, activations as a sixth of their
-//! range, and weights as their root mean square: a truncating opening adds `(N - 1 / 2) 2^-f`, a rounded
+//! range, and weights as their root mean square: a truncating opening adds `2^-f sqrt(N / 12)`, a rounded
 //! weight or input `2^-f / sqrt 12`, a product passes on each operand's error times the other's size,
-//! summed in squares over its terms, ReLU lets half of the squares through. It is an estimate to choose the
-//! ring by, not a bound: [`super::lower_measured`] runs samples instead.
+//! summed in squares over its terms (at the end of the range, if there is only one), ReLU lets half of
+//! the squares through. It is an estimate to choose the ring by, not a bound: [`super::lower_measured`]
+//! runs samples instead.
 
 use super::Lowering;
 use mpcc_ir::Id;
@@ -56,7 +57,12 @@ impl Lowering<'_> {
                 let rms = (squares / data.len().max(1) as f64).sqrt();
                 Size { value: rms * unit, error: ROUNDING * unit }
             }
-            Op::Conv { .. } | Op::MatMul | Op::Mul => {
+            // An element is multiplied by one other, which may be the largest, or itself.
+            Op::Mul => {
+                let error = CREST * (x.error * y.value + x.value * y.error);
+                Size { value: x.value * y.value, error }
+            }
+            Op::Conv { .. } | Op::MatMul => {
                 let terms = Self::terms(p, id).sqrt();
                 let error = (x.error * y.value).hypot(x.value * y.error);
                 Size { value: x.value * y.value * terms, error: error * terms }
@@ -65,7 +71,7 @@ impl Lowering<'_> {
                 Size { value: x.value.hypot(y.value), error: x.error.hypot(y.error) }
             }
             Op::Rescale { by, .. } if *by > 0 => {
-                let lost = f64::from(self.options.parties) - 0.5;
+                let lost = ROUNDING * f64::from(self.options.parties).sqrt();
                 Size { value: x.value, error: x.error.hypot(lost * unit) }
             }
             Op::Relu { .. } => times(0.5_f64.sqrt()),
@@ -106,10 +112,8 @@ impl Lowering<'_> {
         let shape = |i: usize| &p[node.args[i]].ty.shape;
         let terms: usize = if matches!(node.op, Op::Conv { .. }) {
             shape(1)[1..].iter().product()
-        } else if matches!(node.op, Op::MatMul) {
-            shape(0).last().copied().unwrap_or(1)
         } else {
-            1
+            shape(0).last().copied().unwrap_or(1)
         };
         terms as f64
     }

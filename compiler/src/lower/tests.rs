@@ -24,7 +24,7 @@ fn check(graph: &Graph) -> Lowered {
         for seed in 10..13 {
             let inputs = random_samples(graph, seed);
             let want = evaluate(graph, &inputs).unwrap();
-            let truncation = Truncation::Seeded { most: parties - 1, seed };
+            let truncation = Truncation::Seeded { parties, seed };
             let found = lowered.evaluate(&inputs, truncation).unwrap();
             for ((want, found), error) in want.iter().zip(&found).zip(&lowered.report.output_error)
             {

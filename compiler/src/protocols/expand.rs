@@ -71,7 +71,13 @@ impl Expansion<'_> {
             Op::ToShares => Value::Shares(to_shares(self.masked(args[0]))),
             Op::Rescale { by, .. } => {
                 let z = self.values[args[0].index()].to_shares();
-                Value::Masked(rescale::open_truncated(&self.b, &z, *by, ty.ring))
+                Value::Masked(rescale::open_truncated(
+                    &self.b,
+                    &z,
+                    *by,
+                    ty.ring,
+                    self.options.parties,
+                ))
             }
             Op::Lift { .. } => Value::Masked(lift::lift(&self.b, self.masked(args[0]), ty.ring)),
             Op::Relu { .. } => {

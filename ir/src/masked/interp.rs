@@ -2,7 +2,7 @@
 //!
 //! Values are ring elements, kept reduced. Masks cancel, so they are not drawn; the one thing that
 //! depends on them, the last place of a truncating opening, is the caller's choice: rounded to
-//! nearest, or a seeded error of up to `parties - 1` units downwards, as additive shares lose it.
+//! nearest, or as shares drawn with a seed give it.
 
 use super::{MaskedProgram, Op, Ty};
 use crate::id::Id;
@@ -15,10 +15,10 @@ use crate::ssa::VerifyError;
 pub enum Truncation {
     /// `(z + half) >> t`.
     Nearest,
-    /// Up to `most` units less than the nearest, drawn with this seed.
+    /// As shares drawn with this seed give it: right on average, off by `parties / 2` units at most.
     Seeded {
-        /// One less than the number of compute parties.
-        most: u8,
+        /// Compute parties.
+        parties: u8,
         /// Of the generator.
         seed: u64,
     },
@@ -144,21 +144,24 @@ fn source<T: AsRef<[i64]>>(
     Ok(data.iter().map(|x| reduced(*x as u64, ty.ring)).collect())
 }
 
-/// `((z mod 2^(n+t)) + half >> t) mod 2^n`, minus the seeded error.
+/// `((z mod 2^(n+t)) + half >> t) mod 2^n`; or what is left of `z` when each of the shares has lost its low
+/// bits, after the average loss was added. All but one of the shares have uniform low bits.
 fn rescale(id: Id, z: Operand<'_>, by: u8, ty: &Ty, truncation: Truncation) -> Vec<u64> {
-    let half = (1u64 << by) >> 1;
+    let below = (1_i64 << by) - 1;
     let mut state = 0;
-    let mut lost = || match truncation {
-        Truncation::Nearest => 0,
+    let mut added = || match truncation {
+        Truncation::Nearest => (below + 1) >> 1,
         // With no bit to drop, shares lose nothing.
         Truncation::Seeded { .. } if by == 0 => 0,
-        Truncation::Seeded { most, seed } => {
-            state = mix(if state == 0 { seed ^ mix(u64::from(id.0) + 1) } else { state });
-            (state >> 32) % (u64::from(most) + 1)
+        Truncation::Seeded { parties, seed } => {
+            let lows = (1..parties).map(|_| {
+                state = mix(if state == 0 { seed ^ mix(u64::from(id.0) + 1) } else { state });
+                (state >> 16) as i64 & below
+            });
+            i64::from(parties) * below / 2 - lows.sum::<i64>()
         }
     };
-    let opened = |z: i64| (z.wrapping_add(half as i64) >> by) as u64;
-    z.signed().map(|z| reduced(opened(z).wrapping_sub(lost()), ty.ring)).collect()
+    z.signed().map(|z| reduced((z.wrapping_add(added()) >> by) as u64, ty.ring)).collect()
 }
 
 /// A step of the splitmix64 generator.

@@ -80,7 +80,7 @@ fn a_convolution_with_weights_of_p0() {
       %13 = add %12, %7 : share<32>[1x1x2x2] @3
       %14 = add %8, %13 : share<32>[1x1x2x2] @3
       %15 = narrow %14 : share<28>[1x1x2x2] @4
-      %16 = const value 128 : public<28>[1x1x2x2] @4
+      %16 = const value 255 : public<28>[1x1x2x2] @4
       %17 = at_p0 %16 : share0<28>[1x1x2x2] @4
       %18 = add %15, %17 : share<28>[1x1x2x2] @4
       %19 = shr %18 by 8 : share<28>[1x1x2x2] @4
@@ -120,7 +120,7 @@ fn a_convolution_with_weights_of_an_outside_owner() {
       %17 = add %16, %11 : share<32>[1x1x2x2] @3
       %18 = add %12, %17 : share<32>[1x1x2x2] @3
       %19 = narrow %18 : share<28>[1x1x2x2] @4
-      %20 = const value 128 : public<28>[1x1x2x2] @4
+      %20 = const value 255 : public<28>[1x1x2x2] @4
       %21 = at_p0 %20 : share0<28>[1x1x2x2] @4
       %22 = add %19, %21 : share<28>[1x1x2x2] @4
       %23 = shr %22 by 8 : share<28>[1x1x2x2] @4
@@ -153,7 +153,7 @@ fn a_convolution_with_public_weights() {
       %10 = sub %6, %9 : share<32>[1x1x2x2] @3
       %11 = add %8, %10 : share<32>[1x1x2x2] @3
       %12 = narrow %11 : share<28>[1x1x2x2] @4
-      %13 = const value 128 : public<28>[1x1x2x2] @4
+      %13 = const value 255 : public<28>[1x1x2x2] @4
       %14 = at_p0 %13 : share0<28>[1x1x2x2] @4
       %15 = add %12, %14 : share<28>[1x1x2x2] @4
       %16 = shr %15 by 8 : share<28>[1x1x2x2] @4
