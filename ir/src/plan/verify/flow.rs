@@ -37,6 +37,10 @@ pub(super) struct Origin {
     pub(super) all: Set,
 }
 
+/// What is kept counts this much more, per eight bytes, than work that is done once: at most half a
+/// gigabyte is kept.
+const KEPT: u64 = 16;
+
 /// All sets that occur, and what each program does.
 pub(super) struct Flow<'a> {
     plan: &'a Plan,
@@ -44,12 +48,23 @@ pub(super) struct Flow<'a> {
     streams: BTreeMap<Stream, usize>,
     /// Bits by number of stream. The first set is empty.
     sets: Vec<Vec<u64>>,
+    /// Unions that are known: the chunks of an operation ask for the same ones.
+    unions: BTreeMap<(Set, Set), Set>,
+    /// Known sets with more streams, by their numbers.
+    grown: BTreeMap<(Set, Vec<usize>), Set>,
 }
 
 impl<'a> Flow<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         let programs = vec![None; plan.programs.len()];
-        Self { plan, programs, streams: BTreeMap::new(), sets: vec![Vec::new()] }
+        Self {
+            plan,
+            programs,
+            streams: BTreeMap::new(),
+            sets: vec![Vec::new()],
+            unions: BTreeMap::new(),
+            grown: BTreeMap::new(),
+        }
     }
 
     /// What a program writes, operand by operand.
@@ -109,35 +124,51 @@ impl<'a> Flow<'a> {
     }
 
     fn pair(&mut self, a: Set, b: Set, work: &mut Work) -> Result<Set, Rule> {
+        work.spend(1)?;
+        if let Some(known) = self.unions.get(&(a, b)) {
+            return Ok(*known);
+        }
         let (first, second) = (&self.sets[a.0 as usize], &self.sets[b.0 as usize]);
         work.spend(first.len().max(second.len()) as u64)?;
         let bits = |set: &[u64], at: usize| set.get(at).copied().unwrap_or(0);
-        if second.iter().enumerate().all(|(at, w)| w & !bits(first, at) == 0) {
-            return Ok(a);
-        }
-        let len = first.len().max(second.len());
-        let both = (0..len).map(|at| bits(first, at) | bits(second, at)).collect();
-        self.add(both, work)
+        let contained = second.iter().enumerate().all(|(at, w)| w & !bits(first, at) == 0);
+        let both = if contained {
+            a
+        } else {
+            let len = first.len().max(second.len());
+            let words = (0..len).map(|at| bits(first, at) | bits(second, at)).collect();
+            self.add(words, work)?
+        };
+        work.spend(KEPT)?;
+        self.unions.insert((a, b), both);
+        Ok(both)
     }
 
     /// The set with more streams.
     fn with(&mut self, set: Set, streams: Vec<Stream>, work: &mut Work) -> Result<Set, Rule> {
-        let mut grown = None;
-        for stream in streams {
+        let mut number = |stream| {
             let next = self.streams.len();
-            let bit = *self.streams.entry(stream).or_insert(next);
-            if !self.contains(set, stream) {
-                let words = grown.get_or_insert_with(|| self.sets[set.0 as usize].clone());
-                words.resize(words.len().max(bit / 64 + 1), 0);
-                words[bit / 64] |= 1 << (bit % 64);
-            }
+            *self.streams.entry(stream).or_insert(next)
+        };
+        let numbers: Vec<usize> = streams.into_iter().map(&mut number).collect();
+        let key = (set, numbers);
+        if let Some(known) = self.grown.get(&key) {
+            return Ok(*known);
         }
-        grown.map_or(Ok(set), |words| self.add(words, work))
+        let mut words = self.sets[set.0 as usize].clone();
+        for &at in &key.1 {
+            words.resize(words.len().max(at / 64 + 1), 0);
+            words[at / 64] |= 1 << (at % 64);
+        }
+        let same = words == self.sets[set.0 as usize];
+        let grown = if same { set } else { self.add(words, work)? };
+        work.spend(KEPT * (1 + key.1.len() as u64))?;
+        self.grown.insert(key, grown);
+        Ok(grown)
     }
 
-    /// Sets are kept, so they count more than work that is done once: at most half a gigabyte.
     fn add(&mut self, words: Vec<u64>, work: &mut Work) -> Result<Set, Rule> {
-        work.spend(16 * (1 + words.len() as u64))?;
+        work.spend(KEPT * (1 + words.len() as u64))?;
         self.sets.push(words);
         Ok(Set(self.sets.len() as u32 - 1))
     }
