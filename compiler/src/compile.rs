@@ -9,7 +9,6 @@ use crate::lower::{
 use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, ScheduleOptions, schedule};
 use crate::{masked_passes, passes};
-use mpcc_ir::codec;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word};
 use mpcc_ir::weights::Weights;
@@ -33,6 +32,9 @@ pub struct CompileOptions {
     pub weights: WeightsMode,
     /// Chunks per operation at most.
     pub chunks: usize,
+    /// Goes into the digests of model and weights, which are public; drawn if `None`. Two compilations
+    /// give the same files if it is the same.
+    pub salt: Option<[u8; 32]>,
 }
 
 impl Default for CompileOptions {
@@ -47,6 +49,7 @@ impl Default for CompileOptions {
             parties: 2,
             weights: WeightsMode::Party0,
             chunks: 4,
+            salt: None,
         }
     }
 }
@@ -122,10 +125,10 @@ pub fn compile(
         weights: options.weights,
         chunks: options.chunks,
     };
-    let weights = pack_weights(&lowered);
+    let weights = pack_weights(&lowered, options.salt.unwrap_or_else(rand::random));
     let model = Model {
         name: options.name.clone(),
-        model_digest: codec::digest(bytes),
+        model_digest: weights.model_digest(bytes),
         weights_digest: weights.digest(),
         inputs: lowered.inputs.iter().map(input_port).collect(),
         outputs: lowered
@@ -181,11 +184,11 @@ fn param_info(param: &QuantParam) -> ParamInfo {
 }
 
 /// The weights file: words of secret parameters; public ones are in the plan.
-fn pack_weights(lowered: &Lowered) -> Weights {
+fn pack_weights(lowered: &Lowered, salt: [u8; 32]) -> Weights {
     let words = |param: &QuantParam| match lowered.word {
         _ if param.public => Vec::new(),
         Word::W32 => param.data.iter().flat_map(|w| (*w as u32).to_le_bytes()).collect(),
         Word::W64 => param.data.iter().flat_map(|w| w.to_le_bytes()).collect(),
     };
-    Weights { word: lowered.word, params: lowered.params.iter().map(words).collect() }
+    Weights { word: lowered.word, salt, params: lowered.params.iter().map(words).collect() }
 }

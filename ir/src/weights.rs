@@ -5,12 +5,14 @@
 //! | 8 | `mpccwght` |
 //! | 4 | format version, little-endian |
 //! | 4 | bits of a word, 32 or 64 |
+//! | 32 | salt |
 //! | 8 | number of parameters |
 //! | per parameter | number of bytes (8), then little-endian words |
 //! | 32 | BLAKE3 of everything before; the plan names it |
 //!
 //! Parameters are in the order of the plan. One that the plan carries itself, as a public constant,
-//! has no bytes here. Files have hundreds of megabytes, so they are hashed while they are read, and
+//! has no bytes here. The salt is random, so that nobody can confirm a guess of the weights with the digests
+//! in the public plan. Files have hundreds of megabytes, so they are hashed while they are read, and
 //! nothing passes through a buffer that is not wiped.
 
 use crate::files::write_atomically;
@@ -22,7 +24,7 @@ use std::path::{Path, PathBuf};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 const MAGIC: [u8; 8] = *b"mpccwght";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// Bytes that are read or written and hashed at a time: few system calls, still in cache.
 const PIECE: usize = 1 << 20;
 
@@ -30,6 +32,8 @@ const PIECE: usize = 1 << 20;
 pub struct Weights {
     /// Width of the words.
     pub word: Word,
+    /// Random bytes that go into the digests.
+    pub salt: [u8; 32],
     /// Per parameter of the plan: its elements as little-endian words, row-major. Empty for a
     /// parameter that is public in the plan.
     pub params: Vec<Vec<u8>>,
@@ -44,6 +48,7 @@ impl fmt::Debug for Weights {
 
 impl Drop for Weights {
     fn drop(&mut self) {
+        self.salt.zeroize();
         self.params.iter_mut().for_each(Vec::zeroize);
     }
 }
@@ -97,6 +102,11 @@ impl Weights {
         sink.digest()
     }
 
+    /// What [`Plan::model_digest`] is for these weights and an ONNX file.
+    pub fn model_digest(&self, onnx: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.salt, onnx).as_bytes()
+    }
+
     /// Writes the file and returns its digest. The file is whole or absent.
     ///
     /// # Errors
@@ -118,6 +128,7 @@ impl Weights {
         out.write_all(&MAGIC)?;
         out.write_all(&FORMAT_VERSION.to_le_bytes())?;
         out.write_all(&u32::from(self.word.bits()).to_le_bytes())?;
+        out.write_all(&self.salt)?;
         out.write_all(&(self.params.len() as u64).to_le_bytes())?;
         for param in &self.params {
             out.write_all(&(param.len() as u64).to_le_bytes())?;
@@ -135,7 +146,9 @@ impl Weights {
     pub fn read(path: &Path, plan: &Plan) -> Result<Self, WeightsError> {
         let mut reader = Reader::open(path)?;
         reader.header(plan)?;
-        let mut weights = Self { word: plan.word, params: Vec::with_capacity(plan.params.len()) };
+        let salt = reader.salt;
+        let mut weights =
+            Self { word: plan.word, salt, params: Vec::with_capacity(plan.params.len()) };
         for param in &plan.params {
             let length = reader.length(param, plan.word)?;
             // Pushed first, so that the bytes are wiped even where reading them fails.
@@ -160,6 +173,7 @@ struct Reader<'a> {
     input: Hashed<File>,
     /// Bytes not yet read, so that no length is believed that the file cannot hold.
     left: u64,
+    salt: [u8; 32],
 }
 
 impl<'a> Reader<'a> {
@@ -167,7 +181,7 @@ impl<'a> Reader<'a> {
         let fail = |source| WeightsError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(fail)?;
         let left = file.metadata().map_err(fail)?.len();
-        Ok(Self { path, input: Hashed::new(file), left })
+        Ok(Self { path, input: Hashed::new(file), left, salt: [0; 32] })
     }
 
     fn path(&self) -> PathBuf {
@@ -186,6 +200,7 @@ impl<'a> Reader<'a> {
         if found != u32::from(expected) {
             return Err(WeightsError::Word { path: self.path(), found, expected });
         }
+        self.salt = self.array()?;
         let (found, expected) = (u64::from_le_bytes(self.array()?), plan.params.len() as u64);
         if found != expected {
             return Err(WeightsError::Count { path: self.path(), found, expected });
@@ -285,7 +300,11 @@ mod tests {
     use insta::assert_snapshot;
 
     fn weights() -> Weights {
-        Weights { word: Word::W32, params: vec![vec![1, 2, 3, 4, 5, 6, 7, 8], vec![]] }
+        Weights {
+            word: Word::W32,
+            salt: [7; 32],
+            params: vec![vec![1, 2, 3, 4, 5, 6, 7, 8], vec![]],
+        }
     }
 
     fn plan_of(weights: &Weights) -> Plan {
@@ -374,7 +393,7 @@ mod tests {
         let mut plan = plan_of(&weights());
         plan.params[0].elements = u64::MAX;
         let mut file = file();
-        file[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
+        file[56..64].copy_from_slice(&u64::MAX.to_le_bytes());
         assert_snapshot!(refusal(&file, &plan), @"`a.weights` ends too early or has bytes after its end: copy the file again");
     }
 }

@@ -64,7 +64,7 @@ pub fn run(
     inputs: &[Vec<f32>],
     options: SimOptions,
 ) -> Result<SimOutcome, RunError> {
-    let copy = Weights { word: weights.word, params: weights.params.clone() };
+    let copy = Weights { word: weights.word, salt: weights.salt, params: weights.params.clone() };
     let mut sim = Sim::new(plan, Arc::new(copy), options)?;
     sim.run(1, inputs)
 }

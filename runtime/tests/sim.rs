@@ -131,7 +131,7 @@ fn bad_inputs_are_named_by_place() {
 fn weights_that_do_not_fit_are_named() {
     let plan = product_plan(2, Word::W32, N as u64);
     let (x, s, _) = product_data(Word::W32, N);
-    let cut = Weights { word: s.word, params: vec![s.params[0][4..].to_vec()] };
+    let cut = Weights { word: s.word, salt: s.salt, params: vec![s.params[0][4..].to_vec()] };
     let short = sim::run(&plan, &cut, &[x], SimOptions::default());
     insta::assert_snapshot!(short.unwrap_err(), @"parameter `s` has 1299 elements in the weights file instead of 1300");
 }

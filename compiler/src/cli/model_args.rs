@@ -84,6 +84,7 @@ impl ModelArgs {
                 Owner::Public => WeightsMode::Public,
             },
             chunks: self.chunks,
+            salt: None,
         })
     }
 }

@@ -38,9 +38,9 @@ use project::Projected;
 pub struct Model {
     /// Name for people.
     pub name: String,
-    /// BLAKE3 of the ONNX file.
+    /// BLAKE3 of the ONNX file, keyed with the salt of the weights file.
     pub model_digest: [u8; 32],
-    /// BLAKE3 of the weights file.
+    /// BLAKE3 of the weights file, salt included.
     pub weights_digest: [u8; 32],
     /// Inputs, in order.
     pub inputs: Vec<InputPort>,

@@ -80,7 +80,7 @@ fn outcome(plan: &Plan, weights: &Weights, inputs: &[Vec<f32>]) -> SimOutcome {
 }
 
 fn no_weights() -> Weights {
-    Weights { word: Word::W32, params: vec![] }
+    Weights { word: Word::W32, salt: [0; 32], params: vec![] }
 }
 
 const RELU: &str = "program {
@@ -133,7 +133,11 @@ fn conv_weights() -> Weights {
         let at = |i: usize| ((i as i64 * 7 % 5 - 2) * scale) as u32;
         (0..n).flat_map(|i| at(i).to_le_bytes()).collect()
     };
-    Weights { word: Word::W32, params: vec![tensor(54, 16), tensor(3, 4096), tensor(300, 16)] }
+    Weights {
+        word: Word::W32,
+        salt: [0; 32],
+        params: vec![tensor(54, 16), tensor(3, 4096), tensor(300, 16)],
+    }
 }
 
 #[test]

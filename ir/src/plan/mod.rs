@@ -51,9 +51,9 @@ impl Word {
 pub struct Plan {
     /// Name for people, from the model file.
     pub name: String,
-    /// BLAKE3 of the ONNX file.
+    /// BLAKE3 of the ONNX file, keyed with the salt of the weights file.
     pub model_digest: [u8; 32],
-    /// BLAKE3 of the weights file.
+    /// BLAKE3 of the weights file, salt included.
     pub weights_digest: [u8; 32],
     /// Width of ring words.
     pub word: Word,

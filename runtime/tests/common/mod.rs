@@ -144,7 +144,7 @@ pub(crate) fn product_data(word: Word, n: usize) -> (Vec<f32>, Arc<Weights>, Vec
     let x: Vec<f32> = (0..n).map(|i| (i as f32 % 37.0 - 18.0) / 16.0).collect();
     let bytes = word.bytes() as usize;
     let s = (0..n).flat_map(|i| (i as i64 % 23 - 11).to_le_bytes()[..bytes].to_vec()).collect();
-    let s = Arc::new(Weights { word, params: vec![s] });
+    let s = Arc::new(Weights { word, salt: [0; 32], params: vec![s] });
     let y = (0..n).map(|i| (i as i64 % 37 - 18) * (i as i64 % 23 - 11)).collect();
     (x, s, y)
 }

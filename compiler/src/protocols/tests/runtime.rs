@@ -81,7 +81,7 @@ fn model(program: &MaskedProgram, weights: &Weights) -> Model {
 fn assert_agree(text: &str, word: Word, input: &[i64], params: &[Vec<i64>]) {
     let bytes = |v: &i64| v.to_le_bytes()[..usize::from(word.bits() / 8)].to_vec();
     let params_bytes = params.iter().map(|p| p.iter().flat_map(bytes).collect()).collect();
-    let weights = Weights { word, params: params_bytes };
+    let weights = Weights { word, salt: [0; 32], params: params_bytes };
     let lists: Vec<&[i64]> = params.iter().map(Vec::as_slice).collect();
     let (ports, ring_params) = (super::words(&[input], PortId), super::words(&lists, ParamId));
     let reals: Vec<f32> = input.iter().map(|v| *v as f32).collect();
