@@ -31,8 +31,8 @@ const HEADER: usize = MAGIC.len() + 4 + blake3::OUT_LEN;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum CodecError {
-    #[error("cannot read the plan `{path}`: check that the file exists and may be read")]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read the plan; check that the file exists and may be read")]
+    Read { source: io::Error },
     #[error("cannot write the plan `{path}`: check the directory and the free space")]
     Write { path: PathBuf, source: io::Error },
     #[error("not a plan: it does not begin with `mpccplan`; give a file that `mpcc compile` wrote")]
@@ -127,14 +127,14 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
 /// Reads and verifies the plan in a file; with it, the file's [`digest`].
 ///
 /// # Errors
-/// The file cannot be read, or is not a plan that can be run.
+/// The file cannot be read, or is not a plan that can be run; the caller names the file.
 pub fn read_file(path: &Path) -> Result<(Plan, [u8; 32]), CodecError> {
     let bytes = read_bytes(path)?;
     Ok((decode(&bytes)?, digest(&bytes)))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, CodecError> {
-    let fail = |source| CodecError::Read { path: path.to_owned(), source };
+    let fail = |source| CodecError::Read { source };
     let file = File::open(path).map_err(fail)?;
     let bytes = file.metadata().map_err(fail)?.len();
     if bytes > MAX_PLAN_BYTES as u64 {
@@ -144,6 +144,16 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, CodecError> {
     // The limit holds even where the file is a pipe or grows while it is read.
     file.take(MAX_PLAN_BYTES as u64 + 1).read_to_end(&mut contents).map_err(fail)?;
     Ok(contents)
+}
+
+/// The [`digest`] of a file, which is read in pieces.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn digest_file(path: &Path) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Writes a plan file and returns its identity. The file is whole or absent.
@@ -181,6 +191,7 @@ mod tests {
         let identity = write_file(&path, &small()).unwrap();
         assert_eq!(read_file(&path).unwrap().0, small());
         assert_eq!(identity, digest(&encode(&small())));
+        assert_eq!(identity, digest_file(&path).unwrap());
     }
 
     #[test]
@@ -207,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn a_missing_file_is_refused() {
         let error = read_file(Path::new("/nowhere/a.plan")).unwrap_err();
-        assert_snapshot!(error, @"cannot read the plan `/nowhere/a.plan`: check that the file exists and may be read");
+        assert_snapshot!(error, @"cannot read the plan; check that the file exists and may be read");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Whatever the file system or `fill` reports; `path` is then as it was before.
-pub(crate) fn write_atomically(
+pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -20,6 +20,19 @@ pub(crate) fn write_atomically(
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Whether [`write_atomically`] can begin at `path`: to be asked before work whose result goes there.
+///
+/// # Errors
+/// The directory is missing or closed, or `path` is a directory itself; nothing is left behind.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let temporary = beside(path);
+    File::create(&temporary)?;
+    fs::remove_file(&temporary)
 }
 
 fn fill_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
@@ -52,5 +65,14 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn asking_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        check_writable(&dir.path().join("a.plan")).unwrap();
+        assert!(check_writable(&dir.path().join("none/a.plan")).is_err());
+        assert!(check_writable(dir.path()).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

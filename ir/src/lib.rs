@@ -1,7 +1,7 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
 pub mod codec;
-mod files;
+pub mod files;
 pub mod fixed;
 pub mod id;
 pub mod masked;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub enum InputError {
     #[error("input `{input}` has {got} elements, but the model wants {expected} ({shape})")]
     Length { input: String, got: usize, expected: usize, shape: Shape },
-    #[error("input `{input}`, element {index}: not a number; clean the data first")]
+    #[error("input `{input}`, element {index}: not a finite number; clean the data first")]
     NotANumber { input: String, index: usize },
     #[error(
         "input `{input}`, element {index}: outside {lo}..{hi}, the range that the plan was compiled \
@@ -190,7 +190,9 @@ fn encode(port: &InputPort, x: &[f32]) -> Result<Vec<u64>, InputError> {
         lo: port.lo.to_string(),
         hi: port.hi.to_string(),
     };
-    // NaN is reported as such by the encoder, so it passes here.
+    if let Some(index) = x.iter().position(|x| !x.is_finite()) {
+        return Err(InputError::NotANumber { input: input(), index });
+    }
     let beyond = |&x: &f32| f64::from(x) < port.lo || f64::from(x) > port.hi;
     if let Some(index) = x.iter().position(beyond) {
         return Err(outside(index));

@@ -63,6 +63,8 @@ pub enum RunError {
     Stalled { role: Role, phase: Phase, message: u32, kind: MessageKind, from: Role },
     #[error("{role}: no step of the {phase} phase can go on; compile the model again")]
     Deadlock { role: Role, phase: Phase },
+    #[error("{role} cannot start {threads} compute threads; ask for fewer")]
+    Threads { role: Role, threads: usize },
     #[error("{role}: a thread stopped in the middle of a step; see its log")]
     ThreadLost { role: Role },
     #[error("{role}: the run was called off")]

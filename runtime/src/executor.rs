@@ -347,12 +347,17 @@ pub fn work_on(
     scratch: &mut [Scratch],
     outbox: &dyn Outbox,
 ) -> Result<(), RunError> {
+    let threads = scratch.len();
     let Some((own, others)) = scratch.split_first_mut() else { return Ok(()) };
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = others
-            .iter_mut()
-            .map(|scratch| scope.spawn(move || executor.work(until, scratch, outbox)))
-            .collect();
+        let start = |scratch| {
+            let work = move || executor.work(until, scratch, outbox);
+            std::thread::Builder::new().spawn_scoped(scope, work)
+        };
+        let helpers: Vec<_> = others.iter_mut().map_while(|scratch| start(scratch).ok()).collect();
+        if helpers.len() + 1 < threads {
+            executor.fail(RunError::Threads { role: executor.role.role(), threads });
+        }
         let mut result = executor.work(until, own, outbox);
         for helper in helpers {
             let lost = RunError::ThreadLost { role: executor.role.role() };

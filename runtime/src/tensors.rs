@@ -1,23 +1,30 @@
 //! Inputs and outputs as `.npy` and `.npz` files.
 
 use crate::client::Output;
+use mpcc_ir::files::{check_writable, write_atomically};
 use mpcc_ir::plan::{InputPort, Plan};
 use mpcc_ir::shape::Shape;
 use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder as _};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Why inputs cannot be read, or outputs not written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum TensorError {
-    #[error("cannot read `{path}`")]
+    #[error("cannot read `{path}`; check the path")]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot write `{path}`")]
+    #[error("`{path}` is not a whole {kind} file; save it again with numpy")]
+    Format { path: PathBuf, kind: &'static str, source: io::Error },
+    #[error("`{path}` has no array `{name}`, only {known}; name its arrays like the inputs")]
+    NoArray { path: PathBuf, name: String, known: String },
+    #[error("cannot write `{path}`; check the directory and the free space")]
     Write { path: PathBuf, source: io::Error },
+    #[error("`{path}` cannot take {outputs} output(s); give a name that ends in {endings}")]
+    Ending { path: PathBuf, outputs: usize, endings: &'static str },
     #[error(
         "`{argument}` is not an input; write name=@file.npy, or @file.npz with one array per input"
     )]
@@ -95,32 +102,60 @@ pub fn random_inputs(plan: &Plan, seed: u64) -> Vec<Vec<f32>> {
     plan.inputs.iter().map(&mut tensor).collect()
 }
 
-/// Writes outputs as arrays of an `.npz` file, or the only output as an `.npy` file.
+/// Whether [`write_outputs`] can write the outputs of `plan` to `path`: to be asked before a run.
 ///
 /// # Errors
-/// [`TensorError::Write`].
-pub fn write_outputs(path: &Path, outputs: &[Output]) -> Result<(), TensorError> {
-    let failed = |source| TensorError::Write { path: path.to_owned(), source };
-    let plain = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
-    let done = match outputs {
-        [output] if plain => write_npy(path, output),
-        _ if plain => Err(io::Error::other("a .npy file holds one array; use .npz")),
-        _ => write_npz(path, outputs),
-    };
-    done.map_err(failed)
+/// [`TensorError::Ending`] or [`TensorError::Write`].
+pub fn check_output_file(path: &Path, plan: &Plan) -> Result<(), TensorError> {
+    ending(path, plan.outputs.len())?;
+    check_writable(path).map_err(|source| TensorError::Write { path: path.to_owned(), source })
 }
 
-fn write_npy(path: &Path, output: &Output) -> io::Result<()> {
-    let file = BufWriter::new(File::create(path)?);
+/// Writes outputs as arrays of an `.npz` file, or the only output as an `.npy` file. The file is whole, or as it was
+/// before.
+///
+/// # Errors
+/// [`TensorError::Ending`] or [`TensorError::Write`].
+pub fn write_outputs(path: &Path, outputs: &[Output]) -> Result<(), TensorError> {
+    let ending = ending(path, outputs.len())?;
+    let written = write_atomically(path, |file| match (ending, outputs) {
+        (Ending::Npy, [output]) => write_npy(file, output),
+        _ => write_npz(file, outputs),
+    });
+    written.map_err(|source| TensorError::Write { path: path.to_owned(), source })
+}
+
+/// What a file's name says that it holds.
+#[derive(Clone, Copy)]
+enum Ending {
+    Npy,
+    Npz,
+}
+
+fn ending(path: &Path, outputs: usize) -> Result<Ending, TensorError> {
+    let is = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    if is("npz") {
+        Ok(Ending::Npz)
+    } else if is("npy") && outputs == 1 {
+        Ok(Ending::Npy)
+    } else {
+        let endings = if outputs == 1 { ".npz or .npy" } else { ".npz" };
+        Err(TensorError::Ending { path: path.to_owned(), outputs, endings })
+    }
+}
+
+fn write_npy(file: &mut File, output: &Output) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
     let shape: Vec<u64> = output.shape.iter().map(|&d| d as u64).collect();
     let mut writer =
-        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut file).begin_nd()?;
     writer.extend(output.values.iter().copied())?;
-    writer.finish()
+    writer.finish()?;
+    file.flush()
 }
 
-fn write_npz(path: &Path, outputs: &[Output]) -> io::Result<()> {
-    let mut archive = NpzWriter::create(path)?;
+fn write_npz(file: impl Write + Seek, outputs: &[Output]) -> io::Result<()> {
+    let mut archive = NpzWriter::new(BufWriter::new(file));
     for output in outputs {
         let shape: Vec<u64> = output.shape.iter().map(|&d| d as u64).collect();
         #[expect(clippy::default_trait_access, reason = "the type is of a crate below npyz")]
@@ -129,8 +164,7 @@ fn write_npz(path: &Path, outputs: &[Output]) -> io::Result<()> {
         writer.extend(output.values.iter().copied())?;
         writer.finish()?;
     }
-    archive.zip_writer().finish()?;
-    Ok(())
+    archive.zip_writer().finish()?.flush()
 }
 
 fn port<'p>(plan: &'p Plan, name: &str) -> Result<&'p InputPort, TensorError> {
@@ -151,10 +185,9 @@ fn same_extents(a: &Shape, b: &Shape) -> bool {
 /// # Errors
 /// The file cannot be read, or holds something else.
 pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
-    let failed = |source| TensorError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let npy = NpyFile::new(BufReader::new(file)).map_err(failed)?;
-    to_floats(path, npy)
+    let mut file = BufReader::new(open(path)?);
+    let npy = NpyFile::new(&mut file).map_err(|e| malformed(path, ".npy", e))?;
+    to_floats(path, ".npy", npy)
 }
 
 /// Reads one array of an `.npz` file.
@@ -162,22 +195,44 @@ pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
 /// # Errors
 /// As [`read_npy`], and where there is no such array.
 pub fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorError> {
-    let failed = |source| TensorError::Read { path: path.to_owned(), source };
-    let mut archive = NpzArchive::open(path).map_err(failed)?;
-    let missing = || io::Error::other(format!("it has no array `{name}`"));
-    let npy = archive.by_name(name).map_err(failed)?.ok_or_else(|| failed(missing()))?;
-    to_floats(path, npy)
+    let failed = |source| malformed(path, ".npz", source);
+    let mut archive = NpzArchive::new(BufReader::new(open(path)?)).map_err(failed)?;
+    let mut known: Vec<String> = archive.array_names().map(|name| format!("`{name}`")).collect();
+    known.sort();
+    let missing = || TensorError::NoArray {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        known: known.join(", "),
+    };
+    let npy = archive.by_name(name).map_err(failed)?.ok_or_else(missing)?;
+    to_floats(path, ".npz", npy)
+}
+
+fn open(path: &Path) -> Result<File, TensorError> {
+    let opened = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    opened.map_err(|source| TensorError::Read { path: path.to_owned(), source })
+}
+
+fn malformed(path: &Path, kind: &'static str, source: io::Error) -> TensorError {
+    TensorError::Format { path: path.to_owned(), kind, source }
 }
 
 /// The values as `f32`, read one by one, so that a header that lies about the size fails at the file's end.
-fn to_floats<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<(Shape, Vec<f32>), TensorError> {
-    let failed = |source| TensorError::Read { path: path.to_owned(), source };
+fn to_floats<R: Read>(
+    path: &Path,
+    kind: &'static str,
+    npy: NpyFile<R>,
+) -> Result<(Shape, Vec<f32>), TensorError> {
+    let failed = |source| malformed(path, kind, source);
     if npy.order() != Order::C && npy.shape().len() > 1 {
         return Err(TensorError::Order { path: path.to_owned() });
     }
     let shape = Shape(npy.shape().iter().map(|&d| d as usize).collect());
     let dtype = npy.dtype();
-    let kind = match &dtype {
+    let element = match &dtype {
         DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
         DType::Array(..) | DType::Record(_) => None,
     };
@@ -188,7 +243,7 @@ fn to_floats<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<(Shape, Vec<f32>),
             values.map_err(failed)?
         }};
     }
-    let values = match kind {
+    let values = match element {
         Some((TypeChar::Float, 4)) => read!(f32),
         Some((TypeChar::Float, 8)) => read!(f64),
         Some((TypeChar::Uint, 1)) => read!(u8),
@@ -254,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn outputs_go_only_where_their_name_says_what_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = [output("a", &[1], &[1.0]), output("b", &[1], &[2.0])];
+        let refused = |name: &str, outputs: &[Output]| {
+            write_outputs(&dir.path().join(name), outputs).unwrap_err().to_string()
+        };
+        assert!(refused("y.txt", &outputs[..1]).ends_with("that ends in .npz or .npy"));
+        assert!(refused("y.npy", &outputs).ends_with("2 output(s); give a name that ends in .npz"));
+        assert!(refused("none/y.npz", &outputs).ends_with("directory and the free space"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn random_inputs_are_in_range_and_repeatable() {
         let inputs = random_inputs(&plan(), 7);
         assert_eq!(inputs, random_inputs(&plan(), 7));
@@ -270,6 +338,6 @@ mod tests {
         bytes.truncate(bytes.len() - 3);
         std::fs::write(&path, bytes).unwrap();
         let read = read_inputs(&plan(), &[format!("a=@{}", path.display())]);
-        assert!(matches!(read, Err(TensorError::Read { .. })));
+        assert!(matches!(read, Err(TensorError::Format { .. })));
     }
 }

@@ -368,5 +368,8 @@ fn a_bad_input_calls_nobody() {
     let (mut x, _, _) = product_data(Word::W32, N);
     x[3] = f32::NAN;
     let error = infer(&town.client(1), &[x]).unwrap_err();
-    assert_eq!(error.to_string(), "input `x`, element 3: not a number; clean the data first");
+    assert_eq!(
+        error.to_string(),
+        "input `x`, element 3: not a finite number; clean the data first"
+    );
 }

@@ -118,7 +118,7 @@ fn bad_inputs_are_named_by_place() {
         bad[at] = value;
         sim::run(&plan, &s, &[bad], SimOptions::default()).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(with(7, f32::NAN), @"input `x`, element 7: not a number; clean the data first");
+    insta::assert_snapshot!(with(7, f32::NAN), @"input `x`, element 7: not a finite number; clean the data first");
     insta::assert_snapshot!(with(9, 1234.5), @"input `x`, element 9: outside -100..100, the range that the plan was compiled for; calibrate with such data and compile again");
     assert!(!with(9, 1234.5).contains("1234"));
     let short = sim::run(&plan, &s, &[x[1..].to_vec()], SimOptions::default());

@@ -2,10 +2,12 @@
 
 use super::model_args::ModelArgs;
 use super::{Progress, megabytes, note};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use mpcc_compiler::compile::{Compiled, compile};
+use mpcc_compiler::import::{Limits, read_path};
 use mpcc_compiler::lower::FormatReport;
 use mpcc_ir::codec;
+use mpcc_ir::files::check_writable;
 use mpcc_ir::plan::Role;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,8 +29,9 @@ const LEAST_HEADROOM: usize = 5;
 
 impl Compile {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let compiled = compile_file(&self.model, &self.how)?;
         let plan = self.output.unwrap_or_else(|| self.model.with_extension("plan"));
+        check_output(&plan)?;
+        let compiled = compile_file(&self.model, &self.how)?;
         write(&compiled, &plan)?;
         super::print(&summary(&compiled, &plan))
     }
@@ -36,16 +39,13 @@ impl Compile {
 
 /// Compiles a model with progress on stderr.
 pub(crate) fn compile_file(model: &Path, how: &ModelArgs) -> anyhow::Result<Compiled> {
-    let bytes =
-        std::fs::read(model).with_context(|| format!("cannot read `{}`", model.display()))?;
+    let bytes = read_path(model, &Limits::default())?;
     let progress = Progress::new();
     let options = how.options(model, &bytes);
-    let compiled = options.and_then(|options| {
-        compile(&bytes, &options, &mut |stage| progress.stage(stage))
-            .with_context(|| format!("cannot compile `{}`", model.display()))
-    });
+    let compiled = options
+        .and_then(|options| Ok(compile(&bytes, &options, &mut |stage| progress.stage(stage))?));
     progress.finish();
-    let compiled = compiled?;
+    let compiled = compiled.with_context(|| format!("cannot compile `{}`", model.display()))?;
     if compiled.calibration.random {
         note(
             "warning: number formats were calibrated on random inputs; real inputs may leave their \
@@ -53,6 +53,18 @@ pub(crate) fn compile_file(model: &Path, how: &ModelArgs) -> anyhow::Result<Comp
         );
     }
     Ok(compiled)
+}
+
+/// Refuses a plan file that could not be written, or would not be taken for one, before the work begins.
+fn check_output(plan: &Path) -> anyhow::Result<()> {
+    let named = plan.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan"));
+    ensure!(named, "`{}` is no name for a plan; give -o a name that ends in .plan", plan.display());
+    for path in [plan, &weights_path(plan)] {
+        check_writable(path).with_context(|| {
+            format!("cannot write `{}`; check the directory and the free space", path.display())
+        })?;
+    }
+    Ok(())
 }
 
 /// Writes the plan, and the weights beside it.

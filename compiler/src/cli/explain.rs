@@ -1,7 +1,5 @@
 //! `mpcc explain`: what a plan does, what it costs, what it needs.
 
-use anyhow::Context as _;
-use mpcc_ir::codec;
 use mpcc_ir::nn::ClearOp;
 use mpcc_ir::plan::{Layer, MessageKind, Phase, Plan, Role};
 use serde_json::{Value, json};
@@ -23,8 +21,7 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (plan, digest) = codec::read_file(&self.plan)
-            .with_context(|| format!("cannot use `{}`", self.plan.display()))?;
+        let (plan, digest) = super::read_plan(&self.plan)?;
         if self.json {
             super::print_json(&as_json(&plan, &digest))
         } else if self.text {

@@ -1,7 +1,9 @@
 //! `mpcc inspect`: what is in a model, and whether it can be run privately.
 
 use anyhow::Context as _;
-use mpcc_compiler::import::{ImportError, ImportOptions, ModelSummary, import, summarise};
+use mpcc_compiler::import::{
+    ImportError, ImportOptions, Limits, ModelSummary, import, read_path, summarise,
+};
 use mpcc_ir::nn::Graph;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -22,12 +24,16 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let bytes = std::fs::read(&self.model)
-            .with_context(|| format!("cannot read `{}`", self.model.display()))?;
+        let bytes = read_path(&self.model, &Limits::default())?;
         let fail = || format!("cannot inspect `{}`", self.model.display());
         let summary = summarise(&bytes).with_context(fail)?;
         let options = ImportOptions { shapes: self.shapes, ..ImportOptions::default() };
         let imported = import(&bytes, &options);
+        // These are about the command line, not about the model.
+        if let Err(ImportError::NoSuchInput { .. } | ImportError::ShapeConflict { .. }) = imported {
+            imported.with_context(fail)?;
+            return Ok(());
+        }
         if self.json {
             super::print_json(&as_json(&summary, imported.as_ref()))
         } else {

@@ -9,8 +9,11 @@ mod tensors;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use mpcc_ir::codec;
+use mpcc_ir::plan::Plan;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,6 +59,11 @@ impl Cli {
             }
         }
     }
+}
+
+/// Reads a plan and its digest.
+fn read_plan(path: &Path) -> anyhow::Result<(Plan, [u8; 32])> {
+    codec::read_file(path).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// Writes text to stdout.

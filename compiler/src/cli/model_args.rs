@@ -8,6 +8,10 @@ use mpcc_compiler::lower::RingChoice;
 use mpcc_ir::plan::WeightsMode;
 use std::path::{Path, PathBuf};
 
+const MARGIN: u8 = 2;
+const PARTIES: u8 = 2;
+const CHUNKS: u16 = 4;
+
 /// How to compile a model
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
@@ -22,17 +26,17 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = Ring::Auto)]
     ring: Ring,
     /// Bits of room above the calibrated ranges
-    #[arg(long, value_name = "BITS", default_value_t = 2)]
+    #[arg(long, value_name = "BITS", default_value_t = MARGIN, value_parser = clap::value_parser!(u8).range(0..=16))]
     margin: u8,
     /// Compute parties, besides the dealer
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = PARTIES, value_parser = clap::value_parser!(u8).range(2..=16))]
     parties: u8,
     /// Who knows the weights
     #[arg(long, value_enum, default_value_t = Owner::Party0)]
     weights: Owner,
     /// Chunks into which an operation is split at most
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    chunks: usize,
+    #[arg(long, value_name = "N", default_value_t = CHUNKS, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    chunks: u16,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
@@ -56,6 +60,20 @@ enum Owner {
 }
 
 impl ModelArgs {
+    /// An option that asks for something that a finished plan cannot change.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--shape", !self.shapes.is_empty()),
+            ("--calibrate", self.calibrate.is_some()),
+            ("--ring", !matches!(self.ring, Ring::Auto)),
+            ("--margin", self.margin != MARGIN),
+            ("--parties", self.parties != PARTIES),
+            ("--weights", !matches!(self.weights, Owner::Party0)),
+            ("--chunks", self.chunks != CHUNKS),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// The options for the model at `path`, and whether samples were given.
     pub(crate) fn options(&self, path: &Path, model: &[u8]) -> anyhow::Result<CompileOptions> {
         let import = ImportOptions { shapes: self.shapes.clone(), ..ImportOptions::default() };
@@ -83,14 +101,15 @@ impl ModelArgs {
                 Owner::Owner => WeightsMode::Owner,
                 Owner::Public => WeightsMode::Public,
             },
-            chunks: self.chunks,
+            chunks: usize::from(self.chunks),
             salt: None,
         })
     }
 }
 
 pub(super) fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
-    let (name, dims) = text.split_once('=').ok_or("write it as NAME=1,3,224,224")?;
-    let dim = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number"));
+    const HOW: &str = "write it as NAME=1,3,224,224";
+    let (name, dims) = text.split_once('=').ok_or(HOW)?;
+    let dim = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not an extent; {HOW}"));
     Ok((name.to_owned(), dims.split(',').map(dim).collect::<Result<_, _>>()?))
 }

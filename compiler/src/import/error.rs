@@ -51,10 +51,12 @@ impl OpenShape {
 #[expect(missing_docs, reason = "the message says it")]
 #[non_exhaustive]
 pub enum ImportError {
-    #[error("cannot read `{}`: {source}; check the path", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("this is not an ONNX file ({source}); it may be truncated: fetch or export it again")]
-    Protobuf { source: prost::DecodeError },
+    #[error("cannot read `{}`: {reason}; check the path", path.display())]
+    Read { path: PathBuf, reason: std::io::Error },
+    #[error("the file is empty; export or copy the model again")]
+    Empty,
+    #[error("this is not an ONNX file ({reason}); it may be truncated: fetch or export it again")]
+    Protobuf { reason: prost::DecodeError },
     #[error("the file holds no graph; it may be truncated or not an ONNX model: export it again")]
     NoGraph,
     #[error(
@@ -91,7 +93,9 @@ pub enum ImportError {
     OpenShapes(Vec<OpenShape>),
     #[error("the model has no input `{name}`; its inputs are: {}", .inputs.join(", "))]
     NoSuchInput { name: String, inputs: Vec<String> },
-    #[error("input `{input}` is {declared} in the model and {given} in --shape; make them agree")]
+    #[error(
+        "input `{input}` is [{declared}] in the model, and [{given}] does not fit; correct the shape"
+    )]
     ShapeConflict { input: String, declared: String, given: String },
     #[error("input `{input}` {reason}; {remedy}")]
     BadInput { input: String, reason: String, remedy: &'static str },

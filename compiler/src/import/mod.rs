@@ -58,20 +58,41 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportErro
 /// # Errors
 /// As [`import`], and where the file cannot be read.
 pub fn import_path(path: &Path, options: &ImportOptions) -> Result<Graph, ImportError> {
-    let fail = |source| ImportError::Read { path: path.to_owned(), source };
+    // The bytes are freed before the walk, which holds each weight once more.
+    let proto = decode(&read_path(path, &options.limits)?)?;
+    import_proto(proto, options)
+}
+
+/// The bytes of a model file.
+///
+/// # Errors
+/// The file cannot be read, or is over the limit.
+pub fn read_path(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImportError> {
+    let fail = |reason| ImportError::Read { path: path.to_owned(), reason };
     let size = std::fs::metadata(path).map_err(fail)?.len();
-    let limit = options.limits.file_bytes;
+    let limit = limits.file_bytes;
     if size > limit {
         let what = "the size of the file in bytes".to_owned();
         return Err(ImportError::Limit { what, found: size, limit });
     }
-    // The bytes are freed before the walk, which holds each weight once more.
-    let proto = decode(&std::fs::read(path).map_err(fail)?)?;
-    import_proto(proto, options)
+    std::fs::read(path).map_err(fail)
+}
+
+/// Checks that a model has the inputs of `options.shapes`, in these shapes, and no others. Looks at nothing else, so
+/// the model need not be one that can be run privately.
+///
+/// # Errors
+/// Names the input that is missing, too much or of another shape.
+pub fn check_inputs(bytes: &[u8], options: &ImportOptions) -> Result<(), ImportError> {
+    let graph = decode(bytes)?.graph.ok_or(ImportError::NoGraph)?;
+    model::check_inputs(&graph, options)
 }
 
 fn decode(bytes: &[u8]) -> Result<ModelProto, ImportError> {
-    ModelProto::decode(bytes).map_err(|source| ImportError::Protobuf { source })
+    if bytes.is_empty() {
+        return Err(ImportError::Empty);
+    }
+    ModelProto::decode(bytes).map_err(|reason| ImportError::Protobuf { reason })
 }
 
 fn import_proto(proto: ModelProto, options: &ImportOptions) -> Result<Graph, ImportError> {

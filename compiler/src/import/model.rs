@@ -7,7 +7,7 @@ use super::limits::{MAX_EXTENT, MAX_RANK};
 use std::collections::{BTreeMap, BTreeSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
-use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 /// Oldest operator set.
 const OLDEST: i64 = 7;
@@ -39,8 +39,9 @@ impl Model {
     /// # Errors
     /// Names what is wrong with the file.
     pub(super) fn new(proto: ModelProto, options: &ImportOptions) -> Result<Self, ImportError> {
-        let opset = opset(&proto)?;
+        let opset = opset(&proto);
         let graph = proto.graph.ok_or(ImportError::NoGraph)?;
+        let opset = opset?;
         let limit = options.limits.nodes;
         options.limits.check("the number of nodes", graph.node.len(), limit)?;
         if let Some(sparse) = graph.sparse_initializer.first() {
@@ -67,6 +68,24 @@ impl Model {
         let given: BTreeSet<String> = given.cloned().collect();
         let nodes = sort(graph.node, given)?;
         Ok(Self { opset, inputs, outputs, nodes, initializers })
+    }
+}
+
+/// Checks that a graph has the inputs of `options.shapes`, in these shapes, and no others.
+///
+/// # Errors
+/// Names the input that does not fit.
+pub(super) fn check_inputs(graph: &GraphProto, options: &ImportOptions) -> Result<(), ImportError> {
+    let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let open = graph.input.iter().filter(|i| !stored.contains(i.name.as_str()));
+    let found = ports(&open.collect::<Vec<_>>(), options)?;
+    match found.into_iter().find(|p| options.shapes.iter().all(|(name, _)| *name != p.name)) {
+        Some(Port { name: input, .. }) => Err(ImportError::BadInput {
+            input,
+            reason: "is not among those given".to_owned(),
+            remedy: "use a model with the same inputs",
+        }),
+        None => Ok(()),
     }
 }
 

@@ -199,7 +199,7 @@ fn open_shapes_say_which_option_closes_them() {
     let import = |options| super::import(&model.encode_to_vec(), &options);
     let graph = import(shapes("x", &[1, 3, 8, 8])).unwrap();
     assert_eq!(graph.program.nodes[0].ty.shape[..], [1, 3, 8, 8]);
-    assert_snapshot!(import(shapes("x", &[1, 4, 8, 8])).unwrap_err(), @"input `x` is batch,3,h,w in the model and 1,4,8,8 in --shape; make them agree");
+    assert_snapshot!(import(shapes("x", &[1, 4, 8, 8])).unwrap_err(), @"input `x` is [batch,3,h,w] in the model, and [1,4,8,8] does not fit; correct the shape");
     assert_snapshot!(import(shapes("z", &[1])).unwrap_err(), @"the model has no input `z`; its inputs are: x");
 }
 

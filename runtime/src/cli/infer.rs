@@ -5,7 +5,7 @@ use anyhow::ensure;
 use mpcc_ir::plan::Role;
 use mpcc_runtime::client::Output;
 use mpcc_runtime::serve::{InferOptions, InferOutcome, infer};
-use mpcc_runtime::tensors::{random_inputs, read_inputs, write_outputs};
+use mpcc_runtime::tensors::{check_output_file, random_inputs, read_inputs, write_outputs};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ pub(super) struct Infer {
     /// An input, name=@file.npy, or all of them, @file.npz; random data if absent
     #[arg(short, long, value_name = "NAME=@FILE")]
     input: Vec<String>,
-    /// Where the outputs go
-    #[arg(short, long, value_name = "NPZ")]
+    /// Where the outputs go (.npz, or .npy for one output)
+    #[arg(short, long, value_name = "Y.npz")]
     output: Option<PathBuf>,
     /// Number of runs with these inputs
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Print outputs and times as one JSON object
     #[arg(long)]
@@ -35,7 +35,9 @@ impl Infer {
         let loaded = load(&self.config)?;
         let config = &loaded.config;
         ensure!(config.role == Role::Client, "`role` is {}, not client", config.role);
-        ensure!(self.runs > 0, "--runs 0 asks for nothing");
+        if let Some(path) = &self.output {
+            check_output_file(path, &loaded.plan)?;
+        }
         let inputs = if self.input.is_empty() {
             (log())("no input given: using random data");
             random_inputs(&loaded.plan, 1)

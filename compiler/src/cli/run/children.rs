@@ -7,6 +7,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// What a role says first: the address it listens at, empty if nobody calls it; or why it cannot start.
+pub(crate) type Ready = Result<String, String>;
+
 /// Where a run's files are and how its roles are to work.
 pub(crate) struct Local<'a> {
     pub(crate) plan: &'a Path,
@@ -65,7 +68,8 @@ impl Children {
         let read = stdout.read_line(&mut line);
         self.children.push((role, child, stdout));
         read?;
-        serde_json::from_str(&line).context("it ended before it was ready")
+        let ready: Ready = serde_json::from_str(&line).context("it ended before it was ready")?;
+        ready.map_err(anyhow::Error::msg)
     }
 
     /// Waits for all roles to end and collects their reports.

@@ -1,23 +1,21 @@
 //! `mpcc run`: all roles as local processes over loopback TCP.
 
 mod children;
+mod reference;
 mod report;
 pub(crate) mod role;
 
 use super::compile::{compile_file, weights_path, write};
 use super::model_args::ModelArgs;
-use super::{Progress, note};
+use super::{Progress, note, read_plan};
 use anyhow::{Context as _, bail};
 use children::{Children, Local};
-use mpcc_compiler::clear;
-use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{InputPort, OutputPort, Plan};
-use mpcc_ir::{Shape, codec};
+use mpcc_ir::plan::Plan;
+use mpcc_runtime::client::ClientRun;
 use mpcc_runtime::serve::{InferOptions, infer};
-use mpcc_runtime::tensors::{
-    TensorError, random_inputs, read_inputs, read_npy, read_npz, write_outputs,
-};
-use report::{Difference, Summary};
+use mpcc_runtime::tensors::{check_output_file, random_inputs, read_inputs, write_outputs};
+use reference::Reference;
+use report::Summary;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +36,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "MODEL.onnx|Y.npz")]
     compare: Option<PathBuf>,
     /// Number of runs; times are medians
-    #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Compute threads of each role
-    #[arg(long, value_name = "T", default_value_t = 1)]
-    threads: usize,
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -54,6 +52,12 @@ impl Run {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let is_onnx = self.model.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+        if let (false, Some(option)) = (is_onnx, self.how.given()) {
+            bail!(
+                "`{}` is compiled already, so {option} has no effect; remove it, or give an ONNX file",
+                self.model.display()
+            );
+        }
         let plan_file = if is_onnx {
             let file = folder.path().join("model.plan");
             write(&compile_file(&self.model, &self.how)?, &file)?;
@@ -61,24 +65,27 @@ impl Run {
         } else {
             self.model.clone()
         };
-        let (plan, digest) = codec::read_file(&plan_file)
-            .with_context(|| format!("cannot use `{}`", self.model.display()))?;
+        let (plan, digest) = read_plan(&plan_file)?;
         let plan = Arc::new(plan);
+        if let Some(path) = &self.output {
+            check_output_file(path, &plan)?;
+        }
+        let compare = self.compare.as_deref().or(is_onnx.then_some(self.model.as_path()));
+        let reference = compare.map(|with| Reference::open(with, &plan)).transpose()?;
         let inputs = if self.inputs.is_empty() {
             note("no input given: using random data");
             random_inputs(&plan, 1)
         } else {
             read_inputs(&plan, &self.inputs)?
         };
+        // Refuses inputs that do not fit before any role starts.
+        ClientRun::new(Arc::clone(&plan), 1, &inputs)?;
         let summary = self.execute(&plan, digest, &plan_file, folder.path(), &inputs)?;
-        let model = self.compare.as_deref().or(is_onnx.then_some(self.model.as_path()));
-        let difference = match model {
-            Some(model) => Some(compare(model, &plan, &inputs, &summary)?),
-            None => None,
-        };
         if let Some(path) = &self.output {
             write_outputs(path, summary.outputs())?;
         }
+        let compared = reference.map(|with| with.compare(&plan, &inputs, summary.outputs()));
+        let difference = compared.transpose()?;
         if self.json {
             super::print_json(&summary.as_json(difference.as_ref()))
         } else {
@@ -103,7 +110,7 @@ impl Run {
             weights: &weights,
             state: folder,
             runs: self.runs,
-            threads: self.threads.max(1),
+            threads: usize::from(self.threads),
         };
         let children = Children::start(plan, &local)?;
         progress.stage("running");
@@ -125,36 +132,4 @@ impl Run {
         progress.finish();
         Ok(Summary { outcome, reports })
     }
-}
-
-/// Compares with the model at `with`, run in the clear on the same inputs, or with the outputs stored there.
-fn compare(
-    with: &Path,
-    plan: &Plan,
-    inputs: &[Vec<f32>],
-    summary: &Summary,
-) -> anyhow::Result<Difference> {
-    let extension = with.extension().unwrap_or_default().to_ascii_lowercase();
-    let stored = |read: &dyn Fn(&OutputPort) -> Result<(Shape, Vec<f32>), TensorError>| {
-        let tensor = |port| read(port).map(|(shape, data)| Tensor { shape, data });
-        plan.outputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()
-    };
-    let expected = match extension.to_str() {
-        Some("npz") => stored(&|port| read_npz(with, &port.name))?,
-        Some("npy") if plan.outputs.len() == 1 => stored(&|_| read_npy(with))?,
-        Some("npy") => bail!("the model has several outputs: give an .npz with an array for each"),
-        _ => in_the_clear(with, plan, inputs)?,
-    };
-    report::difference(plan, summary.outputs(), &expected)
-        .with_context(|| format!("cannot compare with `{}`", with.display()))
-}
-
-fn in_the_clear(model: &Path, plan: &Plan, inputs: &[Vec<f32>]) -> anyhow::Result<Vec<Tensor>> {
-    let tensor = |(port, data): (&InputPort, &Vec<f32>)| Tensor {
-        shape: port.shape.clone(),
-        data: data.clone(),
-    };
-    let tensors: Vec<Tensor> = plan.inputs.iter().zip(inputs).map(tensor).collect();
-    clear::run_path(model, &tensors)
-        .with_context(|| format!("cannot run `{}` in the clear", model.display()))
 }

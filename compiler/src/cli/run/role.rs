@@ -1,10 +1,10 @@
 //! One role of `mpcc run` as a process of its own.
 //!
-//! It prints the address it listens at, serves, and prints its report: two lines of JSON on stdout.
+//! It prints that it is [`Ready`], serves, and prints its report: two lines of JSON on stdout.
 
-use crate::cli::print;
+use super::children::Ready;
+use crate::cli::{print, read_plan};
 use anyhow::Context as _;
-use mpcc_ir::codec;
 use mpcc_ir::plan::Role;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::serve::{ServeOptions, StopHandle, serve};
@@ -36,7 +36,19 @@ pub(crate) struct RoleProcess {
 
 impl RoleProcess {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (plan, plan_digest) = codec::read_file(&self.plan)?;
+        let (options, ready): (_, Ready) = match self.prepare() {
+            Ok((options, address)) => (Some(options), Ok(address)),
+            Err(error) => (None, Err(format!("{error:#}"))),
+        };
+        print(&serde_json::to_string(&ready)?)?;
+        // Whoever started this process reports why it is not ready.
+        let Some(options) = options else { return Ok(()) };
+        print(&serde_json::to_string(&serve(options)?)?)
+    }
+
+    /// Reads the files and opens the port; with the options, the port's address.
+    fn prepare(self) -> anyhow::Result<(ServeOptions, String)> {
+        let (plan, plan_digest) = read_plan(&self.plan)?;
         let weights = match &self.weights {
             Some(path) => Some(Arc::new(Weights::read(path, &plan)?)),
             None => None,
@@ -51,8 +63,7 @@ impl RoleProcess {
             Some(listener) => listener.local_addr()?.to_string(),
             None => String::new(),
         };
-        print(&serde_json::to_string(&address)?)?;
-        let report = serve(ServeOptions {
+        let options = ServeOptions {
             role: self.role,
             plan: Arc::new(plan),
             plan_digest,
@@ -68,8 +79,8 @@ impl RoleProcess {
             stall: Some(Duration::from_secs(600)),
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
-        })?;
-        print(&serde_json::to_string(&report)?)
+        };
+        Ok((options, address))
     }
 }
 

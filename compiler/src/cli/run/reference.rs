@@ -1,0 +1,81 @@
+//! What the outputs of `mpcc run` are compared with.
+
+use super::report::{Difference, difference};
+use anyhow::{Context as _, bail};
+use mpcc_compiler::clear;
+use mpcc_compiler::import::{self, ImportError, ImportOptions};
+use mpcc_ir::nn::interp::Tensor;
+use mpcc_ir::plan::{InputPort, OutputPort, Plan};
+use mpcc_ir::{Shape, codec};
+use mpcc_runtime::client::Output;
+use mpcc_runtime::tensors::{TensorError, read_npy, read_npz};
+use std::path::Path;
+
+/// Where the expected outputs come from.
+pub(crate) struct Reference<'a> {
+    path: &'a Path,
+    /// Outputs stored in the file; otherwise it is a model, to be run in the clear on the same inputs.
+    stored: Option<Vec<Tensor>>,
+}
+
+impl<'a> Reference<'a> {
+    /// Refuses, before the run, what cannot be compared with outputs of `plan`.
+    pub(crate) fn open(path: &'a Path, plan: &Plan) -> anyhow::Result<Self> {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let read = |read: &dyn Fn(&OutputPort) -> Result<(Shape, Vec<f32>), TensorError>| {
+            let tensor = |port| read(port).map(|(shape, data)| Tensor { shape, data });
+            plan.outputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()
+        };
+        let stored = match extension.to_str() {
+            Some("npz") => Some(read(&|port| read_npz(path, &port.name))?),
+            Some("npy") if plan.outputs.len() == 1 => Some(read(&|_| read_npy(path))?),
+            Some("npy") => {
+                bail!("the model has several outputs: give an .npz with an array for each")
+            }
+            _ => {
+                check_model(path, plan)?;
+                None
+            }
+        };
+        Ok(Self { path, stored })
+    }
+
+    /// Compares what was revealed with what is expected.
+    pub(crate) fn compare(
+        self,
+        plan: &Plan,
+        inputs: &[Vec<f32>],
+        outputs: &[Output],
+    ) -> anyhow::Result<Difference> {
+        let expected = match self.stored {
+            Some(stored) => stored,
+            None => in_the_clear(self.path, plan, inputs)?,
+        };
+        difference(plan, outputs, &expected)
+            .with_context(|| format!("cannot compare with `{}`", self.path.display()))
+    }
+}
+
+/// Refuses a model with other inputs than the plan. The one that the plan was compiled from has the same: it is known
+/// by its digest and not read into memory, which would count as the client's.
+fn check_model(model: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let fail = |reason| ImportError::Read { path: model.to_owned(), reason };
+    if codec::digest_file(model).map_err(fail)? == plan.model_digest {
+        return Ok(());
+    }
+    let shapes = plan.inputs.iter().map(|port| (port.name.clone(), port.shape.0.clone())).collect();
+    let options = ImportOptions { shapes, ..ImportOptions::default() };
+    let bytes = import::read_path(model, &options.limits)?;
+    import::check_inputs(&bytes, &options)
+        .with_context(|| format!("cannot compare with `{}`", model.display()))
+}
+
+fn in_the_clear(model: &Path, plan: &Plan, inputs: &[Vec<f32>]) -> anyhow::Result<Vec<Tensor>> {
+    let tensor = |(port, data): (&InputPort, &Vec<f32>)| Tensor {
+        shape: port.shape.clone(),
+        data: data.clone(),
+    };
+    let tensors: Vec<Tensor> = plan.inputs.iter().zip(inputs).map(tensor).collect();
+    clear::run_path(model, &tensors)
+        .with_context(|| format!("cannot run `{}` in the clear", model.display()))
+}
