@@ -5,6 +5,22 @@
 
 use mpcc_ir::plan::{MessageKind, Phase, Role};
 
+/// An error and its causes in one line, for people. A cause that the text so far quotes is left out.
+pub fn in_one_line<'e>(
+    chain: impl IntoIterator<Item = &'e (dyn std::error::Error + 'static)>,
+) -> String {
+    let mut line = String::new();
+    for text in chain.into_iter().map(ToString::to_string) {
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line += ": ";
+            line += &text;
+        }
+    }
+    line
+}
+
 /// A plan that the runtime refuses to run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
@@ -73,4 +89,13 @@ pub enum RunError {
     Input(#[from] crate::client::InputError),
     #[error("{count} inputs given, but the plan has {expected}")]
     InputCount { count: usize, expected: usize },
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let quoted =
+        RunError::Peer { role: Role::Dealer, source: PeerError::HungUp { role: Role::Party(0) } };
+    let error = anyhow::Error::from(quoted).context("cannot run");
+    let said = in_one_line(error.chain());
+    assert_eq!(said, "cannot run: dealer: P0 hung up; see its log for the cause");
 }

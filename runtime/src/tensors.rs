@@ -33,9 +33,9 @@ pub enum TensorError {
     Unknown { name: String, known: String },
     #[error("input `{name}` is missing; give -i {name}=@file.npy")]
     Missing { name: String },
-    #[error("input `{name}` comes twice")]
+    #[error("input `{name}` comes twice; give it once")]
     Twice { name: String },
-    #[error("`{path}` has shape {found}, but input `{name}` wants {expected}")]
+    #[error("`{path}` has shape {found}, but input `{name}` wants {expected}; give data of that shape")]
     Shape { path: PathBuf, name: String, found: Shape, expected: Shape },
     #[error("`{path}` holds {dtype}; save it as numbers, x.astype('float32')")]
     Type { path: PathBuf, dtype: String },

@@ -163,7 +163,7 @@ fn common_mistakes_are_explained() {
     site.write_npy("bad.npy", &bad);
     insta::assert_snapshot!(infer("x=x.npy"), @"1: error: `x=x.npy` is not an input; write name=@file.npy, or @file.npz with one array per input");
     insta::assert_snapshot!(infer("image=@x.npy"), @"1: error: the model has no input `image`; it has `x`");
-    insta::assert_snapshot!(infer("x=@short.npy"), @"1: error: `short.npy` has shape [2], but input `x` wants [100]");
+    insta::assert_snapshot!(infer("x=@short.npy"), @"1: error: `short.npy` has shape [2], but input `x` wants [100]; give data of that shape");
     insta::assert_snapshot!(infer("x=@bad.npy"), @"1: error: input `x`, element 5: not a finite number; clean the data first");
     insta::assert_snapshot!(infer("x=@none.npy"), @"1: error: cannot read `none.npy`: No such file or directory (os error 2)");
     insta::assert_snapshot!(site.refusal(&["serve", "--config", "client.toml"]), @"1: error: the client does not serve; use `mpcc-party infer`");

@@ -1,7 +1,7 @@
 //! `mpcc explain`: what a plan does, what it costs, what it needs.
 
 use mpcc_ir::nn::ClearOp;
-use mpcc_ir::plan::{Layer, MessageKind, Phase, Plan, Role};
+use mpcc_ir::plan::{Layer, MessageKind, Phase, Plan, Role, WeightsMode};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -70,6 +70,9 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
             (role.to_string(), json!({ "peak_bytes": peak, "sent_bytes": sent(role) }))
         })
         .collect();
+    // The client and the owner have no steps and no buffers, but they send.
+    let owner = (plan.weights == WeightsMode::Owner).then_some(Role::Owner);
+    let everyone = plan.roles.iter().map(|r| r.role).chain(owner).chain([Role::Client]);
     json!({
         "name": plan.name,
         "digest": hex(digest),
@@ -90,6 +93,7 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),
         "setup_bytes": bytes(plan, |m| m.phase == Phase::Setup),
         "roles": roles,
+        "sent_bytes": everyone.map(|role| (role.to_string(), sent(role))).collect::<serde_json::Map<_, _>>(),
     })
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use mpcc_ir::codec;
 use mpcc_ir::plan::Plan;
+use mpcc_runtime::error::in_one_line;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -53,7 +54,7 @@ impl Cli {
                 // A closed pipe behind stdout is the reader's choice, not an error to report.
                 let broken = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
                 if broken != Some(std::io::ErrorKind::BrokenPipe) {
-                    note(&format!("error: {error:#}"));
+                    note(&format!("error: {}", in_one_line(error.chain())));
                 }
                 ExitCode::FAILURE
             }

@@ -89,6 +89,8 @@ pub enum ImportError {
     MissingOutput { output: String },
     #[error("output `{output}` depends on no input, so there is nothing to compute; remove it")]
     ConstantOutput { output: String },
+    #[error("no output depends on input `{input}`; remove it from the model")]
+    IdleInput { input: String },
     #[error("{}", open_shapes(.0))]
     OpenShapes(Vec<OpenShape>),
     #[error("the model has no input `{name}`; its inputs are: {}", .inputs.join(", "))]

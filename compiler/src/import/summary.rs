@@ -28,7 +28,7 @@ pub fn summarise(bytes: &[u8]) -> Result<ModelSummary, ImportError> {
     let proto = decode(bytes)?;
     let standard = proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let opset = standard.map(|o| o.version);
-    let producer = format!("{} {}", proto.producer_name, proto.producer_version);
+    let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
     let graph = proto.graph.ok_or(ImportError::NoGraph)?;
     let mut operators = BTreeMap::new();
     for node in &graph.node {
@@ -38,7 +38,7 @@ pub fn summarise(bytes: &[u8]) -> Result<ModelSummary, ImportError> {
         |dims: &[i64]| dims.iter().map(|d| (*d).max(0) as u64).fold(1, u64::saturating_mul);
     let stored = |name: &str| graph.initializer.iter().any(|t| t.name == name);
     Ok(ModelSummary {
-        producer: producer.trim().to_owned(),
+        producer: if producer.is_empty() { "unknown".to_owned() } else { producer },
         opset,
         inputs: graph.input.iter().map(|i| i.name.clone()).filter(|n| !stored(n)).collect(),
         outputs: graph.output.iter().map(|o| o.name.clone()).collect(),

@@ -60,6 +60,20 @@ pub(super) fn walk(model: Model, options: &ImportOptions) -> Result<Graph, Impor
     walk.finish(model.outputs)
 }
 
+/// An input that no output depends on: nobody would be told its mask.
+fn idle_input(graph: &Graph) -> Option<&Input> {
+    let mut used = vec![false; graph.program.nodes.len()];
+    for output in &graph.program.outputs {
+        used[output.index()] = true;
+    }
+    for (at, node) in graph.program.nodes.iter().enumerate().rev() {
+        if used[at] {
+            node.args.iter().for_each(|arg| used[arg.index()] = true);
+        }
+    }
+    graph.inputs.iter().find(|input| !used[input.value.index()])
+}
+
 impl Walk<'_> {
     fn visit(&mut self, node: &NodeProto, in_tail: bool) -> Result<(), ImportError> {
         let op = match node.domain.as_str() {
@@ -163,6 +177,7 @@ impl Walk<'_> {
             self.graph.program.outputs.push(value);
             self.graph.outputs.push(Output { name, value, clear });
         }
-        Ok(self.graph)
+        let idle = idle_input(&self.graph).map(|input| input.name.clone());
+        idle.map_or(Ok(self.graph), |input| Err(ImportError::IdleInput { input }))
     }
 }

@@ -10,6 +10,7 @@ use mpcc_ir::codec;
 use mpcc_ir::plan::Plan;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::config::Config;
+use mpcc_runtime::error::in_one_line;
 use mpcc_runtime::serve::{Log, Report, ServeOptions, StopHandle};
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ impl Cli {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", in_one_line(error.chain()));
                 ExitCode::FAILURE
             }
         }

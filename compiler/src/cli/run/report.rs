@@ -22,6 +22,8 @@ pub(crate) struct Difference {
     predicted_err: Option<f64>,
     largest: f64,
     argmax_equal: bool,
+    /// Some output has rows of several scores, so that there are classes to compare.
+    classes: bool,
 }
 
 /// How many scores of a classifier are shown.
@@ -50,6 +52,7 @@ pub(crate) fn difference(
         predicted_err: plan.outputs.iter().try_fold(0.0, largest_predicted),
         largest: 0.0,
         argmax_equal: true,
+        classes: false,
     };
     for (output, expected) in outputs.iter().zip(expected) {
         let Output { name, shape, values, .. } = output;
@@ -63,6 +66,7 @@ pub(crate) fn difference(
         let scores = shape.rank() <= 2;
         let row = if scores { shape.last().copied() } else { Some(values.len()) };
         let row = row.unwrap_or(1).max(1);
+        result.classes |= row > 1;
         let rows = values.chunks(row).zip(expected.data.chunks(row));
         // Where the expected scores are tied, each of the largest will do.
         let top = |(a, b): (&[f32], &[f32])| argmax(a).map(|at| b[at]) == argmax(b).map(|at| b[at]);
@@ -130,12 +134,16 @@ impl Summary {
         }
         if let Some(d) = difference {
             let (error, largest) = (d.max_abs_err, d.largest);
-            let same = if d.argmax_equal { "the same class" } else { "NOT the same class" };
+            let same = match (d.classes, d.argmax_equal) {
+                (true, true) => "the same class; ",
+                (true, false) => "NOT the same class; ",
+                (false, _) => "",
+            };
             let predicted =
                 d.predicted_err.map_or(String::new(), |e| format!(" (predicted: at most {e:.3e})"));
             let _ = writeln!(
                 out,
-                "compared with the clear result: {same}; largest error {error:.3e}{predicted}, largest value {largest:.3e}"
+                "compared with the clear result: {same}largest error {error:.3e}{predicted}, largest value {largest:.3e}"
             );
         }
         let client = &self.outcome.report;

@@ -7,6 +7,7 @@ use crate::cli::{print, read_plan};
 use anyhow::Context as _;
 use mpcc_ir::plan::Role;
 use mpcc_ir::weights::Weights;
+use mpcc_runtime::error::in_one_line;
 use mpcc_runtime::serve::{ServeOptions, StopHandle, serve};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ impl RoleProcess {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (options, ready): (_, Ready) = match self.prepare() {
             Ok((options, address)) => (Some(options), Ok(address)),
-            Err(error) => (None, Err(format!("{error:#}"))),
+            Err(error) => (None, Err(in_one_line(error.chain()))),
         };
         print(&serde_json::to_string(&ready)?)?;
         // Whoever started this process reports why it is not ready.

@@ -1,0 +1,11 @@
+//! `mpcc` as people run it: what it says, its exit codes, and what it leaves in the folder.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod data;
+mod help;
+mod models;
+mod outputs;
+mod plans;
+mod site;
+mod verbs;

@@ -1,0 +1,134 @@
+//! One success of each verb.
+
+use crate::site::{Site, blur, stored};
+use insta::assert_snapshot;
+use serde_json::Value;
+
+#[test]
+fn inspect() {
+    let site = Site::new();
+    assert_snapshot!(site.stdout("inspect m.onnx"), @r"
+    producer    
+    opset       17
+    parameters  1597
+    operators   Div 1, Gemm 3, Relu 2, Sigmoid 1, Sub 1
+    input       input [8x30]
+    output      output [8x1]
+    runs privately: yes
+    ");
+    let object = site.json("inspect m.onnx --json");
+    assert_snapshot!(object, @r#"{"inputs":[{"name":"input","shape":"[8x30]"}],"operators":{"Div":1,"Gemm":3,"Relu":2,"Sigmoid":1,"Sub":1},"opset":17,"outputs":[{"name":"output","shape":"[8x1]"}],"parameters":1597,"producer":"","runs_privately":true}"#);
+}
+
+#[test]
+fn compile() {
+    assert_snapshot!(Site::new().stdout("compile m.onnx --calibrate x.npy"));
+}
+
+#[test]
+fn compile_to_another_place_and_again() {
+    let site = Site::compiled();
+    site.stdout("compile m.onnx --calibrate x.npy -o again.plan");
+    assert_eq!(site.read("again.plan"), site.read("m.plan"));
+    assert_eq!(site.read("again.weights"), site.read("m.weights"));
+}
+
+#[test]
+fn compile_without_samples_warns() {
+    let output = Site::new().run("compile m.onnx");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let warning: Vec<&str> = stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_snapshot!(warning.join("\n"), @"warning: number formats were calibrated on random inputs; real inputs may leave their ranges and give wrong results. Give samples with --calibrate");
+}
+
+#[test]
+fn explain() {
+    assert_snapshot!(Site::compiled().stdout("explain m.plan"));
+}
+
+#[test]
+fn explain_as_json() {
+    let mut object = Site::compiled().json("explain m.plan --json");
+    for digest in ["digest", "model_digest"] {
+        assert_eq!(object[digest].as_str().unwrap().len(), 64);
+        object[digest] = "..".into();
+    }
+    assert_snapshot!(serde_json::to_string_pretty(&object).unwrap());
+}
+
+#[test]
+fn explain_the_whole_plan() {
+    let text = Site::compiled().stdout("explain m.plan --text");
+    assert_snapshot!(text.lines().next().unwrap(), @"plan {");
+}
+
+#[test]
+fn run_a_plan() {
+    let site = Site::compiled();
+    let said = site.stdout("run m.plan -i input=@x.npy --compare m.onnx -o y.npz --runs 2");
+    assert_snapshot!(blur(&said), @r"
+    output [8x1]: #, #, #, #, # ...
+    compared with the model in the clear: largest error #, largest value #
+    # s online, # s offline before it, # s setup once; 10 rounds
+    P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
+    P1: sent 4488 B online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
+    dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
+    ");
+    assert!(site.path("y.npz").is_file());
+}
+
+#[test]
+fn run_a_model() {
+    let site = Site::new();
+    let model = stored("mnist-minionn");
+    let (model, x) = (model.join("model.onnx"), model.join("input_0.npy"));
+    let (model, x) = (model.display(), x.display());
+    assert_snapshot!(blur(&site.stdout(&format!("run {model} --calibrate {x} -i @{x}"))), @r"
+    logits: class 7; largest scores: 7 (#), 2 (#), 3 (#), 9 (#), 1 (#)
+    compared with the model in the clear: the same class; largest error #, largest value #
+    # s online, # s offline before it, # s setup once; 24 rounds
+    P0: sent # kB online, 0 B offline, # kB setup; # CPU s; # MB peak memory
+    P1: sent # kB online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
+    dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
+    ");
+}
+
+#[test]
+fn run_as_json() {
+    let site = Site::compiled();
+    let ran = site.json("run m.plan -i @x.npy --compare m.onnx --json");
+    let explained = site.json("explain m.plan --json");
+    let roles = ["P0", "P1", "dealer", "client"];
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal cpu_s max_abs_err offline_s online_s outputs peak_rss_bytes rounds sent_bytes setup_s wall_s");
+    for figure in ["online_s", "offline_s", "setup_s", "wall_s"] {
+        assert!(ran[figure].as_f64().is_some_and(|s| s >= 0.0), "{figure}");
+    }
+    for figure in ["cpu_s", "peak_rss_bytes", "sent_bytes"] {
+        assert_eq!(keys(&ran[figure]).len(), roles.len(), "{figure}");
+    }
+    for role in roles {
+        assert!(ran["cpu_s"][role].as_f64().is_some_and(|s| s >= 0.0), "{role}");
+        assert!(ran["peak_rss_bytes"][role].as_u64().is_some_and(|b| b > 1 << 20), "{role}");
+        assert_eq!(keys(&ran["sent_bytes"][role]), ["offline", "online", "setup"]);
+    }
+    assert_eq!(ran["sent_bytes"], explained["sent_bytes"]);
+    assert_eq!(ran["rounds"], explained["rounds"]);
+    let output = &ran["outputs"][0];
+    assert_eq!(output["name"], "output");
+    assert_eq!(output["shape"], serde_json::json!([8, 1]));
+    assert_eq!(output["values"].as_array().unwrap().len(), 8);
+    assert!(ran["max_abs_err"].as_f64().is_some_and(|e| e < 0.05), "{}", ran["max_abs_err"]);
+    assert_eq!(ran["argmax_equal"], true);
+}
+
+#[test]
+fn weights_of_an_owner_and_three_parties() {
+    let site = Site::new();
+    site.stdout("compile m.onnx --calibrate x.npy --weights owner --parties 3");
+    let (ran, explained) = (site.json("run m.plan --json"), site.json("explain m.plan --json"));
+    assert_eq!(ran["sent_bytes"].as_object().unwrap().len(), 6);
+    assert_eq!(ran["sent_bytes"], explained["sent_bytes"]);
+    assert_eq!(ran["rounds"], explained["rounds"]);
+    assert!(ran.get("max_abs_err").is_none());
+}
