@@ -59,6 +59,8 @@ pub enum ConfigError {
     Key { path: PathBuf, key: String, message: String },
     #[error("cannot listen at {address}; stop the process that uses the port, or change `listen`")]
     Listen { address: String, source: io::Error },
+    #[error("the plan has {parties} compute parties and no {role}; correct `role` in `{path}`")]
+    NoSuchRole { role: Role, parties: u8, path: PathBuf },
     #[error("{role} does not know the weights of this plan; remove `weights` from `{path}`")]
     NeedlessWeights { role: Role, path: PathBuf },
     #[error("{role} must know the weights of this plan; set `weights` in `{path}`")]
@@ -172,6 +174,24 @@ impl Config {
             TcpListener::bind(address).map_err(failed)
         };
         self.listen.as_ref().map(bind).transpose()
+    }
+
+    /// Checks that `plan` has this role.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoSuchRole`].
+    pub fn check_role(&self, plan: &Plan, path: &Path) -> Result<(), ConfigError> {
+        let (role, parties) = (self.role, plan.parties);
+        let has = match role {
+            Role::Party(b) => b < parties,
+            Role::Owner => plan.weights == WeightsMode::Owner,
+            Role::Dealer | Role::Client => true,
+        };
+        if has {
+            Ok(())
+        } else {
+            Err(ConfigError::NoSuchRole { role, parties, path: path.to_owned() })
+        }
     }
 
     /// The weights file, if `plan` gives the weights to this role.

@@ -19,7 +19,7 @@ pub enum TensorError {
     Read { path: PathBuf, source: io::Error },
     #[error("`{path}` is not a whole {kind} file; save it again with numpy")]
     Format { path: PathBuf, kind: &'static str, source: io::Error },
-    #[error("`{path}` has no array `{name}`, only {known}; name its arrays like the inputs")]
+    #[error("`{path}` has no array `{name}`, only {known}; name its arrays as the model does")]
     NoArray { path: PathBuf, name: String, known: String },
     #[error("cannot write `{path}`; check the directory and the free space")]
     Write { path: PathBuf, source: io::Error },
@@ -35,7 +35,9 @@ pub enum TensorError {
     Missing { name: String },
     #[error("input `{name}` comes twice; give it once")]
     Twice { name: String },
-    #[error("`{path}` has shape {found}, but input `{name}` wants {expected}; give data of that shape")]
+    #[error(
+        "`{path}` has shape {found}, but input `{name}` wants {expected}; give data of that shape"
+    )]
     Shape { path: PathBuf, name: String, found: Shape, expected: Shape },
     #[error("`{path}` holds {dtype}; save it as numbers, x.astype('float32')")]
     Type { path: PathBuf, dtype: String },

@@ -74,12 +74,44 @@ impl Site {
         self.command(&arguments).spawn().unwrap()
     }
 
-    /// Exit code and standard error, with this directory cut out.
+    /// Exit code and standard error of a command that prints nothing, with this directory cut out.
     fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let text = String::from_utf8(output.stderr).unwrap();
+        self.said(&self.run(arguments))
+    }
+
+    /// The same of a process that has ended.
+    fn said(&self, output: &Output) -> String {
+        assert_eq!(output.stdout, b"");
+        let text = String::from_utf8(output.stderr.clone()).unwrap();
         let text = text.replace(&format!("{}/", self.dir.path().display()), "");
         format!("{}: {}", output.status.code().unwrap(), text.trim_end())
+    }
+
+    /// The last line that a serving process says before it ends.
+    fn last_words(&self, server: Child) -> String {
+        let said = self.said(&server.wait_with_output().unwrap());
+        let code = said.split(':').next().unwrap();
+        format!("{code}: {}", said.lines().last().unwrap().trim_start_matches(&format!("{code}: ")))
+    }
+
+    /// Replaces text in a role's configuration.
+    fn edit(&self, role: &str, from: &str, to: &str) {
+        let path = self.path(&format!("{role}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Makes a role give up soon where others are missing.
+    fn hurry(&self, role: &str) {
+        self.edit(role, "plan = ", "connect_s = 1\nplan = ");
+    }
+
+    /// The address in a role's configuration.
+    fn address(&self, role: &str) -> String {
+        let text = std::fs::read_to_string(self.path(&format!("{role}.toml"))).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("listen = '")).unwrap();
+        line.trim_end_matches('\'').to_owned()
     }
 }
 
@@ -165,7 +197,7 @@ fn common_mistakes_are_explained() {
     insta::assert_snapshot!(infer("image=@x.npy"), @"1: error: the model has no input `image`; it has `x`");
     insta::assert_snapshot!(infer("x=@short.npy"), @"1: error: `short.npy` has shape [2], but input `x` wants [100]; give data of that shape");
     insta::assert_snapshot!(infer("x=@bad.npy"), @"1: error: input `x`, element 5: not a finite number; clean the data first");
-    insta::assert_snapshot!(infer("x=@none.npy"), @"1: error: cannot read `none.npy`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(infer("x=@none.npy"), @"1: error: cannot read `none.npy`; check the path: No such file or directory (os error 2)");
     insta::assert_snapshot!(site.refusal(&["serve", "--config", "client.toml"]), @"1: error: the client does not serve; use `mpcc-party infer`");
     insta::assert_snapshot!(site.refusal(&["infer", "--config", "P0.toml"]), @"1: error: `role` is P0, not client");
     insta::assert_snapshot!(site.refusal(&["serve", "--config", "none.toml"]), @"1: error: cannot read the configuration `none.toml`: No such file or directory (os error 2)");
@@ -184,4 +216,169 @@ fn damaged_files_are_refused() {
     weights[40] ^= 1;
     std::fs::write(site.path("a.weights"), weights).unwrap();
     insta::assert_snapshot!(serve(), @"1: error: `a.weights` is damaged: its digest does not match its contents; copy the file again");
+}
+
+#[test]
+fn configurations_that_lack_something() {
+    let site = Site::new();
+    let refusal = |text: &str| {
+        std::fs::write(site.path("bad.toml"), text).unwrap();
+        site.refusal(&["serve", "--config", "bad.toml"])
+    };
+    insta::assert_snapshot!(refusal("role = 'P0'"), @"1: error: `bad.toml`: line 1: missing field `plan`");
+    insta::assert_snapshot!(refusal("plan = 'a.plan'"), @"1: error: `bad.toml`: line 1: missing field `role`");
+    insta::assert_snapshot!(refusal("role = 'P0'\nplan = 'a.plan'"), @"1: error: P0 needs an address to be called at; set `listen`");
+    insta::assert_snapshot!(refusal("role = 'P1'\nplan = 'a.plan'\nlisten = '127.0.0.1:0'"), @"1: error: P1 needs the address of P0; set `peers.P0`");
+    insta::assert_snapshot!(refusal("role = 'owner'\nplan = 'a.plan'"), @"1: error: owner must know the weights of this plan; set `weights` in `bad.toml`");
+    insta::assert_snapshot!(refusal("role = 'P1'\nplan = 'a.plan'\nweights = 'a.weights'"), @"1: error: P1 does not know the weights of this plan; remove `weights` from `bad.toml`");
+    insta::assert_snapshot!(refusal("role = 'P0'\nplan = 'a.plan'\nport = 7000"), @"1: error: `bad.toml`: line 2: unknown field `port`, expected one of `role`, `plan`, `weights`, `listen`, `state_dir`, `threads`, `store`, `connect_s`, `stall_s`, `peers`");
+    insta::assert_snapshot!(refusal("role = 'P9'\nplan = 'a.plan'\nlisten = '127.0.0.1:0'"), @"1: error: the plan has 2 compute parties and no P9; correct `role` in `bad.toml`");
+    insta::assert_snapshot!(refusal("role = P0"), @"1: error: `bad.toml`: line 1: string values must be quoted, expected literal string");
+    insta::assert_snapshot!(refusal("role = 'P0'\nplan = 'none.plan'"), @"1: error: plan `none.plan`: cannot read the plan; check that the file exists and may be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refusal("role = 'owner'\nplan = 'a.plan'\nweights = 'a.plan'"), @"1: error: `a.plan` does not begin with `mpccwght`: give the weights file that `mpcc compile` wrote beside the plan");
+}
+
+#[test]
+fn a_plan_of_another_version_is_refused() {
+    let site = Site::new();
+    let mut plan = std::fs::read(site.path("a.plan")).unwrap();
+    plan[8] = 200;
+    std::fs::write(site.path("a.plan"), plan).unwrap();
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "P0.toml"]), @"1: error: plan `a.plan`: plan format 200, but this build reads format 1: compile the model again with this build, or use the build that wrote the plan");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let site = Site::new();
+    let address = site.address("P0");
+    let _taken = TcpListener::bind(&address).unwrap();
+    let said = site.refusal(&["serve", "--config", "P0.toml"]).replace(&address, "ADDRESS");
+    insta::assert_snapshot!(said, @"1: error: cannot listen at ADDRESS; stop the process that uses the port, or change `listen`: Address already in use (os error 98)");
+}
+
+#[test]
+fn another_plan_at_one_party_is_named_with_its_digest() {
+    let site = Site::new();
+    let mut other = codec::read_file(&site.path("a.plan")).unwrap().0;
+    other.name.push_str("-2");
+    codec::write_file(&site.path("b.plan"), &other).unwrap();
+    site.edit("P1", "a.plan", "b.plan");
+    let digest = |name: &str| {
+        let digest = codec::digest_file(&site.path(name)).unwrap();
+        digest.iter().take(4).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    };
+    let (a, b) = (digest("a.plan"), digest("b.plan"));
+    let servers = ["P0", "P1"].map(|role| site.start(role, &[]));
+    let said = servers.map(|s| site.last_words(s).replace(&a, "AAAA").replace(&b, "BBBB"));
+    insta::assert_snapshot!(said.join("\n"), @r"
+    1: error: P1 has another plan (digest BBBB) than P0 (AAAA); copy one plan file to all
+    1: error: P0 has another plan (digest AAAA) than P1 (BBBB); copy one plan file to all
+    ");
+}
+
+#[test]
+fn another_plan_at_the_client_is_named() {
+    let site = Site::new();
+    let mut other = codec::read_file(&site.path("a.plan")).unwrap().0;
+    other.name.push_str("-2");
+    codec::write_file(&site.path("b.plan"), &other).unwrap();
+    site.edit("client", "a.plan", "b.plan");
+    let mut servers = ["P0", "P1", "dealer", "owner"].map(|role| site.start(role, &[]));
+    let said = site.refusal(&["infer", "--config", "client.toml", "-i", "@x.npy"]);
+    assert!(said.starts_with("1: ") && said.contains("has another plan (digest "), "{said}");
+    servers.iter_mut().for_each(|server| server.kill().unwrap());
+}
+
+#[test]
+fn a_role_at_another_ones_address_is_named() {
+    let site = Site::new();
+    site.hurry("P1");
+    let (p0, dealer) = (site.address("P0"), site.address("dealer"));
+    site.edit("P1", &p0, &dealer);
+    let mut server = site.start("dealer", &[]);
+    let said = site.last_words(site.start("P1", &[]));
+    server.kill().unwrap();
+    insta::assert_snapshot!(said, @"1: error: the address of P0 belongs to dealer; check `peers` in this configuration");
+}
+
+#[test]
+fn missing_roles_are_named() {
+    let site = Site::new();
+    for role in ["P0", "P1", "client"] {
+        site.hurry(role);
+    }
+    insta::assert_snapshot!(site.last_words(site.start("P0", &[])), @"1: error: P0 waited 1 s for P1, dealer, owner; start what is missing, or raise `connect_s`");
+    let said = site.last_words(site.start("P1", &[]));
+    assert!(said.starts_with("1: error: ") && said.contains("P0"), "{said}");
+    let said = site.refusal(&["infer", "--config", "client.toml"]);
+    assert!(
+        said.contains("error: cannot reach ") && said.contains("; start it, or correct `peers."),
+        "{said}"
+    );
+}
+
+#[test]
+fn another_protocol_version_is_named() {
+    use mpcc_runtime::net::frame::{Frame, Kind};
+    use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
+    use std::io::{Read as _, Write as _};
+    let site = Site::new();
+    site.hurry("P0");
+    let server = site.start("P0", &[]);
+    let hello = Hello {
+        version: VERSION + 1,
+        plan: codec::digest_file(&site.path("a.plan")).unwrap(),
+        from: Role::Party(1),
+        to: Some(Role::Party(0)),
+        mode: Mode::Live,
+        next_run: 1,
+    };
+    let frame = Frame::control(Kind::Hello, 0, hello.encode());
+    let address = site.address("P0");
+    let mut stream = loop {
+        match std::net::TcpStream::connect(&address) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    stream.write_all(&frame.header.bytes()).unwrap();
+    stream.write_all(&frame.payload).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    insta::assert_snapshot!(site.said(&server.wait_with_output().unwrap()), @r"
+    1: P0: refused a connection: the other end speaks protocol version 2, this build 1; install the same release everywhere
+    error: P0 waited 1 s for P1, dealer, owner; start what is missing, or raise `connect_s`
+    ");
+}
+
+#[test]
+fn a_peer_that_hangs_up_is_named() {
+    let site = Site::new();
+    let mut servers: Vec<Child> =
+        ["P0", "P1", "dealer", "owner"].iter().map(|role| site.start(role, &[])).collect();
+    let done = site.run(&["infer", "--config", "client.toml", "-i", "@x.npy"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    servers[1].kill().unwrap();
+    servers.remove(1).wait().unwrap();
+    servers.pop().unwrap().wait().unwrap(); // The owner has no part in runs and ends in order.
+    for server in servers {
+        let said = site.last_words(server);
+        assert!(said.starts_with("1: error: ") && said.contains("P1"), "{said}");
+    }
+}
+
+#[test]
+fn where_outputs_go_is_checked_before_the_run() {
+    let site = Site::new();
+    let infer = |output: &str| site.refusal(&["infer", "--config", "client.toml", "-o", output]);
+    insta::assert_snapshot!(infer("none/y.npz"), @"1: error: cannot write `none/y.npz`; check the directory and the free space: No such file or directory (os error 2)");
+    insta::assert_snapshot!(infer("y.txt"), @"1: error: `y.txt` cannot take 1 output(s); give a name that ends in .npz or .npy");
+    insta::assert_snapshot!(site.refusal(&["infer", "--config", "client.toml", "--runs", "0"]), @r"
+    2: error: invalid value '0' for '--runs <N>': 0 is not in 1..=1000000
+
+    For more information, try '--help'.
+    ");
+    site.hurry("client");
+    std::fs::write(site.path("y.npz"), b"an earlier result").unwrap();
+    assert!(infer("y.npz").starts_with("1: "));
+    assert_eq!(std::fs::read(site.path("y.npz")).unwrap(), b"an earlier result");
 }

@@ -32,7 +32,7 @@ fn samples() {
     assert_snapshot!(refusal("none.npz"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `none.npz`: cannot read `none.npz`; check the path: No such file or directory (os error 2)");
     assert_snapshot!(refusal("turned.npy"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `turned.npy`: input `input`: an array of shape [30x8] does not hold samples of shape [8x30]; give one sample, or several along the first axis");
     assert_snapshot!(refusal("flat.npy"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `flat.npy`: input `input`: an array of shape [240] does not hold samples of shape [8x30]; give one sample, or several along the first axis");
-    assert_snapshot!(refusal("named.npz"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `named.npz`: `named.npz` has no array `input`, only `image`, `label`; name its arrays like the inputs");
+    assert_snapshot!(refusal("named.npz"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `named.npz`: `named.npz` has no array `input`, only `image`, `label`; name its arrays as the model does");
     assert_snapshot!(refusal("flags.npy"), @"1: error: cannot compile `m.onnx`: cannot calibrate with `flags.npy`: `flags.npy` holds '|b1'; save it as numbers, x.astype('float32')");
     assert_snapshot!(refusal("nan.npy"), @"1: error: cannot compile `m.onnx`: calibration sample 0: input `input` holds an entry that is not finite; remove it");
     assert_snapshot!(refusal("inf.npy"), @"1: error: cannot compile `m.onnx`: calibration sample 0: input `input` holds an entry that is not finite; remove it");
@@ -50,10 +50,10 @@ fn samples_of_several_inputs() {
     assert_snapshot!(refusal("uneven.npz"), @"1: error: cannot compile `two.onnx`: cannot calibrate with `uneven.npz`: it has 2 samples of input `a` and 3 of input `b`; give as many of each");
     site.arrays("even.npz", &[("a", &[2, 4], &[1.0; 8]), ("b", &[2, 1, 4], &[-1.0; 8])]);
     site.stdout("compile two.onnx --calibrate even.npz");
-    assert_snapshot!(site.refusal("run two.plan -i a=@even.npz"), @"1: error: `even.npz` has shape [2x4], but input `a` wants [1x4]");
+    assert_snapshot!(site.refusal("run two.plan -i a=@even.npz"), @"1: error: `even.npz` has shape [2x4], but input `a` wants [1x4]; give data of that shape");
     site.arrays("a.npy", &[("", &[4], &[0.5; 4])]);
     assert_snapshot!(site.refusal("run two.plan -i a=@a.npy"), @"1: error: input `b` is missing; give -i b=@file.npy");
-    assert_snapshot!(site.refusal("run two.plan -i a=@a.npy -i a=@a.npy"), @"1: error: input `a` comes twice");
+    assert_snapshot!(site.refusal("run two.plan -i a=@a.npy -i a=@a.npy"), @"1: error: input `a` comes twice; give it once");
     assert_snapshot!(site.refusal("run two.plan -i @a.npy"), @"1: error: `@a.npy` is not an input; write name=@file.npy, or @file.npz with one array per input");
 }
 
@@ -64,8 +64,8 @@ fn inputs() {
     assert_snapshot!(refusal("image=@x.npy"), @"1: error: the model has no input `image`; it has `input`");
     assert_snapshot!(refusal("input=x.npy"), @"1: error: `input=x.npy` is not an input; write name=@file.npy, or @file.npz with one array per input");
     assert_snapshot!(refusal("input=@none.npy"), @"1: error: cannot read `none.npy`; check the path: No such file or directory (os error 2)");
-    assert_snapshot!(refusal("input=@turned.npy"), @"1: error: `turned.npy` has shape [30x8], but input `input` wants [8x30]");
-    assert_snapshot!(refusal("@named.npz"), @"1: error: `named.npz` has no array `input`, only `image`, `label`; name its arrays like the inputs");
+    assert_snapshot!(refusal("input=@turned.npy"), @"1: error: `turned.npy` has shape [30x8], but input `input` wants [8x30]; give data of that shape");
+    assert_snapshot!(refusal("@named.npz"), @"1: error: `named.npz` has no array `input`, only `image`, `label`; name its arrays as the model does");
     assert_snapshot!(refusal("input=@flags.npy"), @"1: error: `flags.npy` holds '|b1'; save it as numbers, x.astype('float32')");
     assert_snapshot!(refusal("input=@nan.npy"), @"1: error: input `input`, element 31: not a finite number; clean the data first");
     assert_snapshot!(refusal("input=@inf.npy"), @"1: error: input `input`, element 31: not a finite number; clean the data first");

@@ -44,7 +44,7 @@ fn operators_that_cannot_run_privately_come_all_at_once() {
     ");
     assert_eq!(said, site.refusal("run odd.onnx"));
     assert_snapshot!(site.stdout("inspect odd.onnx"), @r"
-    producer    
+    producer    unknown
     opset       17
     parameters  0
     operators   Frobnicate 1, LSTM 1, NonZero 1, Relu 2
@@ -54,7 +54,7 @@ fn operators_that_cannot_run_privately_come_all_at_once() {
       LSTM `c`: the operator is not supported; use convolutions in its place and train again
       Frobnicate `y`: the operator is not supported; compute it outside of the model, or see README.md for what is supported
     ");
-    assert_snapshot!(site.json("inspect odd.onnx --json"), @r#"{"inputs":["x"],"operators":{"Frobnicate":1,"LSTM":1,"NonZero":1,"Relu":2},"opset":17,"outputs":["y"],"parameters":0,"producer":"","reason":"3 nodes of the model cannot be run privately\n  NonZero `b`: the operator is not supported; compute it outside of the model, or see README.md for what is supported\n  LSTM `c`: the operator is not supported; use convolutions in its place and train again\n  Frobnicate `y`: the operator is not supported; compute it outside of the model, or see README.md for what is supported","runs_privately":false}"#);
+    assert_snapshot!(site.json("inspect odd.onnx --json"), @r#"{"inputs":["x"],"operators":{"Frobnicate":1,"LSTM":1,"NonZero":1,"Relu":2},"opset":17,"outputs":["y"],"parameters":0,"producer":"unknown","reason":"3 nodes of the model cannot be run privately\n  NonZero `b`: the operator is not supported; compute it outside of the model, or see README.md for what is supported\n  LSTM `c`: the operator is not supported; use convolutions in its place and train again\n  Frobnicate `y`: the operator is not supported; compute it outside of the model, or see README.md for what is supported","runs_privately":false}"#);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn open_shapes() {
       `z` is [n,1]: for example, add --shape z=1,1
     ");
     assert_snapshot!(site.stdout("inspect open.onnx --shape x=1,3,8,8 --shape z=1,1"), @r"
-    producer    
+    producer    unknown
     opset       17
     parameters  0
     operators   Add 1

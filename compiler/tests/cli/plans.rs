@@ -1,6 +1,6 @@
 //! Plans and weights that cannot be used.
 
-use crate::site::{Site, stored};
+use crate::site::{Site, onnx, stored};
 use insta::assert_snapshot;
 
 /// The refusal by `explain`, which `run` must share.
@@ -81,9 +81,22 @@ fn references_with_other_inputs() {
     let stored = |name: &str| stored(name).join("model.onnx").display().to_string();
     assert_snapshot!(refusal(&stored("mnist-mlp")), @"1: error: cannot compare with `mnist-mlp/model.onnx`: input `input` is [1,1,28,28] in the model, and [8,30] does not fit; correct the shape");
     assert_snapshot!(refusal("none.onnx"), @"1: error: cannot read `none.onnx`: No such file or directory (os error 2); check the path");
-    assert_snapshot!(refusal("x.npy"), @"1: error: cannot compare with `x.npy`: this is not an ONNX file (failed to decode Protobuf message: invalid tag value: 0); it may be truncated: fetch or export it again");
-    site.write("two.onnx", &crate::site::onnx(&["input=8,30", "b=1"], &["y = Add input b"]));
+    site.copy("x.npy", "x.onnx");
+    assert_snapshot!(refusal("x.onnx"), @"");
+    site.write("two.onnx", &onnx(&["input=8,30", "b=1"], &["y = Add input b"]));
     assert_snapshot!(refusal("two.onnx"), @"1: error: cannot compare with `two.onnx`: input `b` is not among those given; use a model with the same inputs");
-    site.write("other.onnx", &crate::site::onnx(&["image=8,30"], &["y = Relu image"]));
+    site.write("other.onnx", &onnx(&["image=8,30"], &["y = Relu image"]));
     assert_snapshot!(refusal("other.onnx"), @"1: error: cannot compare with `other.onnx`: the model has no input `input`; its inputs are: image");
+}
+
+#[test]
+fn stored_outputs_that_do_not_fit() {
+    let site = Site::compiled();
+    let refusal = |file: &str| site.refusal(&format!("run m.plan -i @x.npy --compare {file}"));
+    assert_snapshot!(refusal("none.npy"), @"1: error: cannot read `none.npy`; check the path: No such file or directory (os error 2)");
+    assert_snapshot!(refusal("x.npy"), @"");
+    site.arrays("y.npz", &[("scores", &[8, 1], &[0.0; 8])]);
+    assert_snapshot!(refusal("y.npz"), @"1: error: `y.npz` has no array `output`, only `scores`; name its arrays as the model does");
+    site.arrays("y.npz", &[("output", &[8, 1], &[0.0; 8])]);
+    assert_snapshot!(site.refusal("run m.plan --compare y.npz"), @"");
 }

@@ -63,6 +63,7 @@ fn load(path: &Path) -> anyhow::Result<Loaded> {
     let config = Config::read(path)?;
     let (plan, digest) = codec::read_file(&config.plan)
         .with_context(|| format!("plan `{}`", config.plan.display()))?;
+    config.check_role(&plan, path)?;
     let weights = match config.weights_file(&plan, path)? {
         Some(file) => Some(Arc::new(Weights::read(file, &plan)?)),
         None => None,

@@ -40,6 +40,11 @@ impl<'a> Reference<'a> {
         Ok(Self { path, stored })
     }
 
+    /// Whether the outputs belong to certain inputs.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
     /// Compares what was revealed with what is expected.
     pub(crate) fn compare(
         self,
