@@ -211,9 +211,9 @@ pub fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorErro
 }
 
 fn open(path: &Path) -> Result<File, TensorError> {
-    let opened = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
-        true => Err(io::ErrorKind::IsADirectory.into()),
-        false => Ok(file),
+    let opened = File::open(path).and_then(|file| {
+        let is_dir = file.metadata()?.is_dir();
+        if is_dir { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
     });
     opened.map_err(|source| TensorError::Read { path: path.to_owned(), source })
 }

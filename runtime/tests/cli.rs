@@ -115,6 +115,11 @@ impl Site {
     }
 }
 
+fn end(mut server: Child) {
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 fn json(output: &Output) -> serde_json::Value {
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&text).unwrap_or_else(|_| {
@@ -283,10 +288,12 @@ fn another_plan_at_the_client_is_named() {
     other.name.push_str("-2");
     codec::write_file(&site.path("b.plan"), &other).unwrap();
     site.edit("client", "a.plan", "b.plan");
-    let mut servers = ["P0", "P1", "dealer", "owner"].map(|role| site.start(role, &[]));
+    let servers = ["P0", "P1", "dealer", "owner"].map(|role| site.start(role, &[]));
     let said = site.refusal(&["infer", "--config", "client.toml", "-i", "@x.npy"]);
     assert!(said.starts_with("1: ") && said.contains("has another plan (digest "), "{said}");
-    servers.iter_mut().for_each(|server| server.kill().unwrap());
+    for server in servers {
+        end(server);
+    }
 }
 
 #[test]
@@ -295,9 +302,9 @@ fn a_role_at_another_ones_address_is_named() {
     site.hurry("P1");
     let (p0, dealer) = (site.address("P0"), site.address("dealer"));
     site.edit("P1", &p0, &dealer);
-    let mut server = site.start("dealer", &[]);
+    let server = site.start("dealer", &[]);
     let said = site.last_words(site.start("P1", &[]));
-    server.kill().unwrap();
+    end(server);
     insta::assert_snapshot!(said, @"1: error: the address of P0 belongs to dealer; check `peers` in this configuration");
 }
 
@@ -357,8 +364,7 @@ fn a_peer_that_hangs_up_is_named() {
         ["P0", "P1", "dealer", "owner"].iter().map(|role| site.start(role, &[])).collect();
     let done = site.run(&["infer", "--config", "client.toml", "-i", "@x.npy"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    servers[1].kill().unwrap();
-    servers.remove(1).wait().unwrap();
+    end(servers.remove(1));
     servers.pop().unwrap().wait().unwrap(); // The owner has no part in runs and ends in order.
     for server in servers {
         let said = site.last_words(server);

@@ -82,7 +82,7 @@ fn references_with_other_inputs() {
     assert_snapshot!(refusal(&stored("mnist-mlp")), @"1: error: cannot compare with `mnist-mlp/model.onnx`: input `input` is [1,1,28,28] in the model, and [8,30] does not fit; correct the shape");
     assert_snapshot!(refusal("none.onnx"), @"1: error: cannot read `none.onnx`: No such file or directory (os error 2); check the path");
     site.copy("x.npy", "x.onnx");
-    assert_snapshot!(refusal("x.onnx"), @"");
+    assert_snapshot!(refusal("x.onnx"), @"1: error: cannot compare with `x.onnx`: this is not an ONNX file (failed to decode Protobuf message: invalid tag value: 0); it may be truncated: fetch or export it again");
     site.write("two.onnx", &onnx(&["input=8,30", "b=1"], &["y = Add input b"]));
     assert_snapshot!(refusal("two.onnx"), @"1: error: cannot compare with `two.onnx`: input `b` is not among those given; use a model with the same inputs");
     site.write("other.onnx", &onnx(&["image=8,30"], &["y = Relu image"]));
@@ -94,9 +94,9 @@ fn stored_outputs_that_do_not_fit() {
     let site = Site::compiled();
     let refusal = |file: &str| site.refusal(&format!("run m.plan -i @x.npy --compare {file}"));
     assert_snapshot!(refusal("none.npy"), @"1: error: cannot read `none.npy`; check the path: No such file or directory (os error 2)");
-    assert_snapshot!(refusal("x.npy"), @"");
+    assert_snapshot!(refusal("x.npy"), @"1: error: cannot compare with `x.npy`: its output `output` has shape [8x30], and the plan's [8x1]");
     site.arrays("y.npz", &[("scores", &[8, 1], &[0.0; 8])]);
     assert_snapshot!(refusal("y.npz"), @"1: error: `y.npz` has no array `output`, only `scores`; name its arrays as the model does");
     site.arrays("y.npz", &[("output", &[8, 1], &[0.0; 8])]);
-    assert_snapshot!(site.refusal("run m.plan --compare y.npz"), @"");
+    assert_snapshot!(site.refusal("run m.plan --compare y.npz"), @"1: error: stored outputs belong to certain inputs: give those with -i");
 }

@@ -73,9 +73,7 @@ impl Run {
         let compare = self.compare.as_deref().or(is_onnx.then_some(self.model.as_path()));
         let reference = compare.map(|with| Reference::open(with, &plan)).transpose()?;
         if self.inputs.is_empty() && reference.as_ref().is_some_and(Reference::is_stored) {
-            bail!(
-                "stored outputs are compared with nothing: give the inputs that they belong to with -i"
-            );
+            bail!("stored outputs belong to certain inputs: give those with -i");
         }
         let inputs = if self.inputs.is_empty() {
             note("no input given: using random data");

@@ -8,7 +8,7 @@ use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{InputPort, OutputPort, Plan};
 use mpcc_ir::{Shape, codec};
 use mpcc_runtime::client::Output;
-use mpcc_runtime::tensors::{TensorError, read_npy, read_npz};
+use mpcc_runtime::tensors::{read_npy, read_npz};
 use std::path::Path;
 
 /// Where the expected outputs come from.
@@ -22,13 +22,12 @@ impl<'a> Reference<'a> {
     /// Refuses, before the run, what cannot be compared with outputs of `plan`.
     pub(crate) fn open(path: &'a Path, plan: &Plan) -> anyhow::Result<Self> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let read = |read: &dyn Fn(&OutputPort) -> Result<(Shape, Vec<f32>), TensorError>| {
-            let tensor = |port| read(port).map(|(shape, data)| Tensor { shape, data });
-            plan.outputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()
-        };
         let stored = match extension.to_str() {
-            Some("npz") => Some(read(&|port| read_npz(path, &port.name))?),
-            Some("npy") if plan.outputs.len() == 1 => Some(read(&|_| read_npy(path))?),
+            Some("npz") => {
+                let array = |port: &OutputPort| read_npz(path, &port.name).map(tensor);
+                Some(plan.outputs.iter().map(array).collect::<Result<_, _>>()?)
+            }
+            Some("npy") if plan.outputs.len() == 1 => Some(vec![tensor(read_npy(path)?)]),
             Some("npy") => {
                 bail!("the model has several outputs: give an .npz with an array for each")
             }
@@ -75,12 +74,13 @@ fn check_model(model: &Path, plan: &Plan) -> anyhow::Result<()> {
         .with_context(|| format!("cannot compare with `{}`", model.display()))
 }
 
+fn tensor((shape, data): (Shape, Vec<f32>)) -> Tensor {
+    Tensor { shape, data }
+}
+
 fn in_the_clear(model: &Path, plan: &Plan, inputs: &[Vec<f32>]) -> anyhow::Result<Vec<Tensor>> {
-    let tensor = |(port, data): (&InputPort, &Vec<f32>)| Tensor {
-        shape: port.shape.clone(),
-        data: data.clone(),
-    };
-    let tensors: Vec<Tensor> = plan.inputs.iter().zip(inputs).map(tensor).collect();
+    let input = |(port, data): (&InputPort, &Vec<f32>)| tensor((port.shape.clone(), data.clone()));
+    let tensors: Vec<Tensor> = plan.inputs.iter().zip(inputs).map(input).collect();
     clear::run_path(model, &tensors)
         .with_context(|| format!("cannot run `{}` in the clear", model.display()))
 }
