@@ -146,16 +146,6 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, CodecError> {
     Ok(contents)
 }
 
-/// The [`digest`] of a file, which is read in pieces.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn digest_file(path: &Path) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(*hasher.finalize().as_bytes())
-}
-
 /// Writes a plan file and returns its identity. The file is whole or absent.
 ///
 /// # Errors
@@ -191,7 +181,6 @@ mod tests {
         let identity = write_file(&path, &small()).unwrap();
         assert_eq!(read_file(&path).unwrap().0, small());
         assert_eq!(identity, digest(&encode(&small())));
-        assert_eq!(identity, digest_file(&path).unwrap());
     }
 
     #[test]

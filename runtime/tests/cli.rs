@@ -269,7 +269,7 @@ fn another_plan_at_one_party_is_named_with_its_digest() {
     codec::write_file(&site.path("b.plan"), &other).unwrap();
     site.edit("P1", "a.plan", "b.plan");
     let digest = |name: &str| {
-        let digest = codec::digest_file(&site.path(name)).unwrap();
+        let digest = codec::read_file(&site.path(name)).unwrap().1;
         digest.iter().take(4).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     };
     let (a, b) = (digest("a.plan"), digest("b.plan"));
@@ -334,7 +334,7 @@ fn another_protocol_version_is_named() {
     let server = site.start("P0", &[]);
     let hello = Hello {
         version: VERSION + 1,
-        plan: codec::digest_file(&site.path("a.plan")).unwrap(),
+        plan: codec::read_file(&site.path("a.plan")).unwrap().1,
         from: Role::Party(1),
         to: Some(Role::Party(0)),
         mode: Mode::Live,

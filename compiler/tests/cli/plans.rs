@@ -77,7 +77,7 @@ fn options_for_compiling_have_no_use_with_a_plan() {
 #[test]
 fn references_with_other_inputs() {
     let site = Site::compiled();
-    let refusal = |model: &str| site.refusal(&format!("run m.plan --compare {model}"));
+    let refusal = |model: &str| site.refusal(&format!("run m.plan -i @x.npy --compare {model}"));
     let stored = |name: &str| stored(name).join("model.onnx").display().to_string();
     assert_snapshot!(refusal(&stored("mnist-mlp")), @"1: error: cannot compare with `mnist-mlp/model.onnx`: input `input` is [1,1,28,28] in the model, and [8,30] does not fit; correct the shape");
     assert_snapshot!(refusal("none.onnx"), @"1: error: cannot read `none.onnx`: No such file or directory (os error 2); check the path");
