@@ -1,5 +1,6 @@
 //! The command line: arguments in, text out. One file per verb.
 
+mod bench;
 mod compile;
 mod explain;
 mod inspect;
@@ -33,6 +34,7 @@ enum Verb {
     Compile(compile::Compile),
     Explain(explain::Explain),
     Run(run::Run),
+    Bench(bench::Bench),
     /// Be one role of a run on this host; `mpcc run` starts these
     #[command(hide = true)]
     Role(run::role::RoleProcess),
@@ -46,6 +48,7 @@ impl Cli {
             Verb::Compile(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Bench(verb) => verb.run(),
             Verb::Role(verb) => verb.run(),
         };
         match done {

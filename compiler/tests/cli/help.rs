@@ -24,6 +24,11 @@ fn help_of_explain() {
 }
 
 #[test]
+fn help_of_bench() {
+    assert_snapshot!(Site::new().stdout("bench --help"));
+}
+
+#[test]
 fn help_of_run() {
     assert_snapshot!(Site::new().stdout("run --help"));
 }

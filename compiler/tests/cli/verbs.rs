@@ -132,3 +132,23 @@ fn weights_of_an_owner_and_three_parties() {
     assert_eq!(ran["rounds"], explained["rounds"]);
     assert!(ran.get("max_abs_err").is_none());
 }
+
+#[test]
+fn bench_measures_beside_the_clear_model() {
+    let site = Site::new();
+    let said = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 3 --json");
+    let keys = said.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_snapshot!(keys.join(" "), @"argmax_equal clear_s cpu_s kernels largest max_abs_err model offline_s online_per_clear online_s parties predicted_err ring roles rounds runs setup_s threads wall_s");
+    for figure in ["online_s", "offline_s", "clear_s"] {
+        let spread = ["min", "median", "max"].map(|of| said[figure][of].as_f64().unwrap());
+        assert!(spread.is_sorted() && spread[0] > 0.0, "{figure}: {spread:?}");
+    }
+    let ratio =
+        said["online_s"]["median"].as_f64().unwrap() / said["clear_s"]["median"].as_f64().unwrap();
+    assert!((said["online_per_clear"].as_f64().unwrap() - ratio).abs() < 1e-6 * ratio);
+    let roles = ["P0", "P1", "dealer", "client"];
+    let cpu_s: f64 = roles.iter().map(|role| said["roles"][role]["cpu_s"].as_f64().unwrap()).sum();
+    assert!((cpu_s - said["cpu_s"].as_f64().unwrap()).abs() < 1e-9, "{said}");
+    let text = site.stdout("bench m.onnx --calibrate x.npy -i @x.npy --runs 1");
+    assert!(text.contains("times as long as in the clear"), "{text}");
+}

@@ -47,6 +47,8 @@ pub struct InferOutcome {
     pub outputs: Vec<Vec<Output>>,
     /// Times and bytes.
     pub report: Report,
+    /// Seconds from the first request to the last output.
+    pub wall_s: f64,
 }
 
 /// Runs `inputs`, one row-major tensor per input of the plan, through the parties that serve.
@@ -59,14 +61,18 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let mut source = Source::open(options)?;
     let links = Arc::new(Links { log: Arc::clone(&options.log), ..Links::default() });
     let mut hub = connect(options, &source, &links)?;
-    let mut outcome = InferOutcome { outputs: vec![], report: Report::new(Role::Client) };
+    let report = Report::new(Role::Client);
+    let mut outcome = InferOutcome { outputs: vec![], report, wall_s: 0.0 };
     let mut result = Ok(());
+    outcome.report.begin_runs();
+    let start = Instant::now();
     for _ in 0..options.runs {
         result = one_run(options, &mut source, &links, inputs, &mut outcome);
         if result.is_err() {
             break;
         }
     }
+    outcome.wall_s = start.elapsed().as_secs_f64();
     let why = result.as_ref().err().map_or(String::new(), ToString::to_string);
     hub.shut_down(u64::MAX, &why);
     result?;

@@ -3,6 +3,7 @@
 use crate::executor::Executor;
 use crate::packet::Counts;
 use mpcc_ir::plan::{Phase, Role};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Payload bytes by phase, to all other roles together.
@@ -52,6 +53,8 @@ pub struct Report {
     pub online_s: f64,
     /// Processor seconds of the whole process.
     pub cpu_s: f64,
+    /// Processor seconds from the end of the setup to the end of the session: all runs with both phases.
+    pub runs_cpu_s: f64,
     /// Largest resident memory of the process.
     pub peak_rss_bytes: u64,
     /// Payload bytes sent: of the setup, and of the last run.
@@ -72,6 +75,7 @@ impl Report {
             offline_s: 0.0,
             online_s: 0.0,
             cpu_s: 0.0,
+            runs_cpu_s: 0.0,
             peak_rss_bytes: 0,
             sent_bytes: SentBytes::default(),
             wire_bytes: 0,
@@ -81,8 +85,14 @@ impl Report {
 
     /// Adds the setup phase.
     pub(super) fn setup(&mut self, seconds: f64, counts: &Counts) {
+        self.begin_runs();
         self.setup_s = seconds;
         self.sent_bytes.setup = counts.sent_bytes(Phase::Setup);
+    }
+
+    /// Counts processor time from here on as that of the runs.
+    pub(super) fn begin_runs(&mut self) {
+        self.runs_cpu_s = -cpu_seconds();
     }
 
     /// Fills in what is known only at the end.
@@ -96,6 +106,7 @@ impl Report {
         }
         self.wire_bytes = wire_bytes;
         (self.cpu_s, self.peak_rss_bytes) = (cpu_seconds(), peak_rss_bytes());
+        self.runs_cpu_s += self.cpu_s;
         self
     }
 }
@@ -131,14 +142,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Processor seconds that the process has used, from `/proc`; 0 where there is none.
+/// Processor seconds that the process has used, in all threads.
 fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program is in parentheses and may hold spaces; user and system time are the 12th
-    // and 13th fields behind it, in ticks, of which Linux has a hundred per second.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-    ticks as f64 / 100.0
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 * 1e-9
 }
 
 /// The process's largest resident memory, from `/proc`; 0 where there is none.

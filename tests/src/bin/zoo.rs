@@ -69,10 +69,9 @@ fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     if one_input {
         run.arg("-i").arg(format!("@{}", input.display()));
     }
-    run.arg("--compare").arg(match model.join("output_1.npy").exists() {
-        true => model.join("model.onnx"),
-        false => model.join("output_0.npy"),
-    });
+    let several_outputs = model.join("output_1.npy").exists();
+    let expected = if several_outputs { "model.onnx" } else { "output_0.npy" };
+    run.arg("--compare").arg(model.join(expected));
     let ran = run.output()?;
     if !ran.status.success() {
         return Err(format!("{}: {}", name(model), String::from_utf8_lossy(&ran.stderr)).into());

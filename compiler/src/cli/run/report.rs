@@ -75,6 +75,29 @@ pub(crate) fn difference(
     Ok(result)
 }
 
+impl Difference {
+    pub(crate) fn write_json(&self, object: &mut Value) {
+        object["max_abs_err"] = json!(self.max_abs_err);
+        object["predicted_err"] = json!(self.predicted_err);
+        object["largest"] = json!(self.largest);
+        object["argmax_equal"] = json!(self.argmax_equal);
+    }
+
+    pub(crate) fn as_text(&self) -> String {
+        let (error, largest) = (self.max_abs_err, self.largest);
+        let same = match (self.classes, self.argmax_equal) {
+            (true, true) => "the same class; ",
+            (true, false) => "NOT the same class; ",
+            (false, _) => "",
+        };
+        let predicted =
+            self.predicted_err.map_or(String::new(), |e| format!(" (predicted: at most {e:.3e})"));
+        format!(
+            "compared with the clear result: {same}largest error {error:.3e}{predicted}, largest value {largest:.3e}"
+        )
+    }
+}
+
 impl Summary {
     /// The outputs of the last run.
     pub(crate) fn outputs(&self) -> &[Output] {
@@ -87,8 +110,13 @@ impl Summary {
     }
 
     /// Openings on the longest causal chain, over all roles.
-    fn rounds(&self) -> u32 {
+    pub(crate) fn rounds(&self) -> u32 {
         self.reports.iter().map(|(_, r)| r.rounds).max().unwrap_or(0)
+    }
+
+    /// Seconds of the setup at the slowest role.
+    pub(crate) fn setup_s(&self) -> f64 {
+        self.slowest(|r| r.setup_s)
     }
 
     pub(crate) fn as_json(&self, difference: Option<&Difference>) -> Value {
@@ -110,7 +138,7 @@ impl Summary {
         let mut object = json!({
             "online_s": client.online_s,
             "offline_s": offline_s,
-            "setup_s": self.slowest(|r| r.setup_s),
+            "setup_s": self.setup_s(),
             "wall_s": offline_s + client.online_s,
             "cpu_s": per_role(&|r| json!(r.cpu_s)),
             "peak_rss_bytes": per_role(&|r| json!(r.peak_rss_bytes)),
@@ -119,10 +147,7 @@ impl Summary {
             "outputs": outputs.collect::<Vec<_>>(),
         });
         if let Some(difference) = difference {
-            object["max_abs_err"] = json!(difference.max_abs_err);
-            object["predicted_err"] = json!(difference.predicted_err);
-            object["largest"] = json!(difference.largest);
-            object["argmax_equal"] = json!(difference.argmax_equal);
+            difference.write_json(&mut object);
         }
         object
     }
@@ -132,19 +157,8 @@ impl Summary {
         for output in self.outputs() {
             describe(&mut out, output);
         }
-        if let Some(d) = difference {
-            let (error, largest) = (d.max_abs_err, d.largest);
-            let same = match (d.classes, d.argmax_equal) {
-                (true, true) => "the same class; ",
-                (true, false) => "NOT the same class; ",
-                (false, _) => "",
-            };
-            let predicted =
-                d.predicted_err.map_or(String::new(), |e| format!(" (predicted: at most {e:.3e})"));
-            let _ = writeln!(
-                out,
-                "compared with the clear result: {same}largest error {error:.3e}{predicted}, largest value {largest:.3e}"
-            );
+        if let Some(difference) = difference {
+            let _ = writeln!(out, "{}", difference.as_text());
         }
         let client = &self.outcome.report;
         let _ = writeln!(
@@ -152,7 +166,7 @@ impl Summary {
             "{:.3} s online, {:.3} s offline before it, {:.3} s setup once; {} rounds",
             client.online_s,
             self.slowest(|r| r.offline_s),
-            self.slowest(|r| r.setup_s),
+            self.setup_s(),
             self.rounds(),
         );
         for (role, report) in &self.reports {

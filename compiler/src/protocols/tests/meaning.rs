@@ -193,7 +193,7 @@ fn a_rescale_is_right_on_average() {
     for parties in [2, 3] {
         for x in [-19, 0, 4, 9] {
             let options = ExpandOptions { parties, ..ExpandOptions::default() };
-            let got = revealed(text, &options, &[&[x; 4096]], &[]);
+            let got = revealed(text, &options, &[&vec![x; 4096]], &[]);
             let mean = got[0].iter().sum::<i64>() as f64 / 4096.0;
             // Five standard deviations of the mean, and half of the last place that an odd loss leaves.
             let off = (mean - x as f64 / 16.0).abs();
