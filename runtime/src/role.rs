@@ -13,14 +13,15 @@ use crate::params::Params;
 use crate::schedule::Schedule;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, Step, StepOp, Word};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What a compute party or the dealer keeps for a deployment.
 pub struct RoleState {
     plan: Arc<Plan>,
     index: usize,
     schedules: [Schedule; 3],
-    params: Params,
+    /// What setup loads; nothing afterwards.
+    params: RwLock<Params>,
     seeds: Vec<(u8, Seed)>,
     deploy: Arc<Arena>,
 }
@@ -53,7 +54,7 @@ impl RoleState {
         params.check(&plan, own)?;
         let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
         let deploy = reserve(role, own.deploy_bytes)?;
-        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy }))
+        Ok(Arc::new(Self { plan, index, schedules, params: RwLock::new(params), seeds, deploy }))
     }
 
     /// The plan.
@@ -76,6 +77,11 @@ impl RoleState {
 
     pub(crate) fn schedule(&self, phase: Phase) -> &Schedule {
         &self.schedules[phase as usize]
+    }
+
+    /// Drops the weights, which are in the arena when the setup is done.
+    pub fn forget_weights(&self) {
+        *self.params.write().unwrap_or_else(PoisonError::into_inner) = Params::public();
     }
 
     /// Memory for one run at a time.
@@ -187,7 +193,8 @@ impl RoleState {
                 words_mut::<W>(dst).fill(W::from_u64(*value));
             }
             (StepOp::Load { param, .. }, [Buffer::Write(dst)]) => {
-                self.params.load(&self.plan, *param as usize, words_mut::<W>(dst));
+                let params = self.params.read().unwrap_or_else(PoisonError::into_inner);
+                params.load(&self.plan, *param as usize, words_mut::<W>(dst));
             }
             (StepOp::Receive { .. }, [Buffer::Write(dst)]) => {
                 // The executor makes the step ready when the payload, of the span's length, is here.

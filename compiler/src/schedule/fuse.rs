@@ -130,7 +130,9 @@ impl Fuser {
             let value = &fuser.values[of];
             let crosses = value.phase < phase && value.elem != Elem::Bit;
             let constant = matches!(value.work, Work::Const(_));
-            crosses && !constant && (value.phase == Phase::Setup || from_buffer[of])
+            // What repeats is small before it is expanded.
+            let repeats = matches!(value.work, Work::Map(Op::Expand));
+            crosses && !constant && !repeats && (value.phase == Phase::Setup || from_buffer[of])
         };
         for v in (0..self.values.len()).filter(|v| self.live[*v]) {
             for arg in self.values[v].args.clone() {

@@ -9,6 +9,7 @@ use mpcc_ir::Id;
 use mpcc_ir::plan::{Phase, Role, WeightsMode};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
+use std::collections::BTreeMap;
 
 /// Index of a role's value.
 pub(super) type Val = usize;
@@ -101,6 +102,7 @@ pub(super) fn project(
         role,
         options,
         out: Projected::default(),
+        params: BTreeMap::new(),
         of: vec![None; views.nodes.len()],
     };
     for id in views.ids().filter(|id| needed[id.index()]) {
@@ -152,6 +154,8 @@ struct Projector<'a> {
     role: Role,
     options: ScheduleOptions,
     out: Projected,
+    /// Parameters that are loaded, by ring: once, however often they are used.
+    params: BTreeMap<(u32, Elem), Val>,
     /// This role's value of each view node; `None` where it is zero or not needed.
     of: Vec<Option<Val>>,
 }
@@ -187,7 +191,7 @@ impl Projector<'_> {
             Op::Const { value } => Some(self.push(id, Work::Const(*value), vec![], Phase::Setup)),
             Op::WeightPlain { param } => {
                 let knows = first || node.ty.view == View::Public;
-                knows.then(|| self.push(id, Work::Param(param.0), vec![], Phase::Setup))
+                knows.then(|| self.param(id, param.0))
             }
             Op::Random { value, once, p0 } => self.random(id, *value, *once, *p0),
             Op::Deal { value, zeros } => self.dealt(id, *value, *zeros),
@@ -201,7 +205,7 @@ impl Projector<'_> {
                 let payload = Payload::Weight(param.0);
                 let from = match self.options.weights {
                     WeightsMode::Party0 if first => {
-                        let plain = self.push(id, Work::Param(param.0), vec![], Phase::Setup);
+                        let plain = self.param(id, param.0);
                         let mask = operand?;
                         return Some(self.map(id, Op::Add, vec![plain, mask]));
                     }
@@ -216,6 +220,16 @@ impl Projector<'_> {
             Op::Reveal { .. } => operand,
             op => self.operation(id, op),
         }
+    }
+
+    fn param(&mut self, id: Id, param: u32) -> Val {
+        let key = (param, self.views[id].ty.elem);
+        if let Some(known) = self.params.get(&key) {
+            return *known;
+        }
+        let loaded = self.push(id, Work::Param(param), vec![], Phase::Setup);
+        self.params.insert(key, loaded);
+        loaded
     }
 
     fn random(&mut self, id: Id, value: u32, once: bool, p0: bool) -> Option<Val> {

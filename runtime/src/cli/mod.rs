@@ -72,13 +72,14 @@ fn load(path: &Path) -> anyhow::Result<Loaded> {
 }
 
 impl Loaded {
-    fn serve_options(&self) -> anyhow::Result<ServeOptions> {
+    /// Hands over the weights: the session drops them when they are in its memory.
+    fn serve_options(&mut self) -> anyhow::Result<ServeOptions> {
         let config = &self.config;
         Ok(ServeOptions {
             role: config.role,
             plan: Arc::clone(&self.plan),
             plan_digest: self.digest,
-            weights: self.weights.clone(),
+            weights: self.weights.take(),
             listener: config.listener()?,
             peers: config.peers.clone(),
             state_dir: config.state_dir.clone(),

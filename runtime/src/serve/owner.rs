@@ -20,8 +20,8 @@ pub(super) fn serve(options: ServeOptions) -> Result<Report, ServeError> {
 fn run(session: &mut Session) -> Result<Report, ServeError> {
     session.begin()?;
     let plan = Arc::clone(&session.options.plan);
-    let params = match &session.options.weights {
-        Some(weights) => Params::owned(&plan, Arc::clone(weights))?,
+    let params = match session.options.weights.take() {
+        Some(weights) => Params::owned(&plan, weights)?,
         None => Params::public(),
     };
     let mut setup = OwnerSetup::new(Arc::clone(&plan), params)?;

@@ -232,10 +232,10 @@ impl Session {
     }
 
     /// The role's state with these seeds.
-    pub(super) fn machine(&self, seeds: Vec<(u8, Seed)>) -> Result<Machine, ServeError> {
+    pub(super) fn machine(&mut self, seeds: Vec<(u8, Seed)>) -> Result<Machine, ServeError> {
         let plan = Arc::clone(&self.options.plan);
-        let params = match &self.options.weights {
-            Some(weights) => Params::owned(&plan, Arc::clone(weights))?,
+        let params = match self.options.weights.take() {
+            Some(weights) => Params::owned(&plan, weights)?,
             None => Params::public(),
         };
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
@@ -297,6 +297,9 @@ impl Machine {
         };
         let done = begin();
         control.mailbox.close(&executor);
+        if phase == Phase::Setup {
+            self.role.forget_weights();
+        }
         (executor, done)
     }
 }
