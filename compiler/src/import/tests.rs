@@ -264,6 +264,16 @@ fn a_small_file_cannot_ask_for_a_large_tensor() {
     ");
 }
 
+#[test]
+fn the_least_integer_is_no_amount_of_padding() {
+    let pads = ints("pads", &[i64::MIN, 0]);
+    let model = model(&["2"], vec![pads], vec![node("y = Pad x pads")]);
+    assert_snapshot!(refused(&model), @r"
+    1 node of the model cannot be run privately
+      Pad `y`: its pads [-9223372036854775808, 0] do not match shape [2]; check the model with onnx.checker
+    ");
+}
+
 /// Files cut off or with a byte changed are refused or accepted, and never a panic.
 #[test]
 fn mutated_files_do_not_panic() {
