@@ -10,7 +10,10 @@ use std::sync::LazyLock;
 
 /// Read and written again for each input.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    std::env::temp_dir().join(format!("mpcc-fuzz-{}.weights", std::process::id()))
+    // In memory, where the system has such a folder.
+    let memory = PathBuf::from("/dev/shm");
+    let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    folder.join(format!("mpcc-fuzz-{}.weights", std::process::id()))
 });
 
 fuzz_target!(|bytes: &[u8]| {

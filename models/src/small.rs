@@ -50,7 +50,7 @@ pub fn small_resnet(seed: u64) -> Model {
 }
 
 /// A few layers of MobileNet V2 and V3 for 32 x 32 images: inverted residuals with depthwise
-/// convolutions, ReLU6, then hard swish and a squeeze-and-excite block.
+/// convolutions, `ReLU6`, then hard swish and a squeeze-and-excite block.
 pub fn small_mobilenet(seed: u64) -> Model {
     let (mut net, x) = Net::new("small_mobilenet", seed, &[1, 3, 32, 32]);
     let x = conv_norm(&mut net, &x, 16, Conv::same(3).stride(2), 1.0);
