@@ -128,3 +128,35 @@ fn the_views_level_checks_who_knows_what() {
     assert_snapshot!(say("%3 = bit_at %1 index 32 : delta<bit>[2]"), @"%3 = bit_at: elements do not fit delta<bit>[2]");
     assert_snapshot!(say("%3 = reveal %2, %0 port port0 : delta<32>[2]"), @"%3 = reveal: views do not fit: (share<32>[2], mask<32>[2]) to delta<32>[2]");
 }
+
+#[test]
+fn numbers_at_the_end_of_their_type_are_refused_and_not_added_up() {
+    let x = "%0 = input port port0 : secret[1x2x3x4]";
+    let big = usize::MAX;
+    let say = |node: &str| broken::<Nn>(&format!("{x} {node}"));
+    let pad = |before: &str, interior: &str| {
+        say(&format!(
+            "%1 = pad %0 before {before} after [0, 0, 0, 1] interior {interior} value 0 : secret[1x2x3x4]"
+        ))
+    };
+    let none = "[0, 0, 0, 0]";
+    assert_snapshot!(pad(&format!("[0, 0, 0, {big}]"), none), @"%1 = pad: the padding is too large");
+    assert_snapshot!(pad(none, &format!("[0, 0, 0, {big}]")), @"%1 = pad: the padding is too large");
+    assert_snapshot!(say(&format!("%1 = slice %0 starts [0, 0, 0, {big}] steps [1, 1, 1, {}] : secret[1x2x3x4]", i64::MIN)), @"%1 = slice: axis 3 is cut out of range");
+    let reach = "window 4294967295x1 stride 1x1 dilate 4294967295x1 pad [4294967295, 0, 0, 0]";
+    assert_snapshot!(say(&format!("%1 = max_pool %0 {reach} : secret[1x2x3x4]")), @"%1 = max_pool: no window fits");
+    let pads = format!("window 1x1 stride 1x1 dilate 1x1 pad [{big}, 0, {big}, 0]");
+    assert_snapshot!(say(&format!("%1 = max_pool %0 {pads} : secret[1x2x3x4]")), @"%1 = max_pool: no window fits");
+    assert_snapshot!(say(&format!("%1 = conv %0, %0 window 3x4 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups {big} : secret[1x1x1x1]")), @"%1 = conv: channels, groups and kernel do not match the weight");
+    let huge = "%1 = relu %0 : secret[4294967295x4294967295x0x4294967295]";
+    assert_snapshot!(refusal::<Nn>(&format!("nn {{ {x} {huge} }}")), @"line 1, column 103: too many elements");
+
+    let x = "%0 = input port port0 mask m0 : masked<32q32767>[2]
+             %1 = to_shares %0 : shares<32q32767>[2]
+             %2 = input port port1 mask m1 : masked<32q-32768>[2]
+             %3 = to_shares %2 : shares<32q-32768>[2]";
+    let say = |node: &str| broken::<Masked>(&format!("{x} {node}"));
+    assert_snapshot!(say("%4 = mul %0, %0 : shares<32q-2>[2]"), @"%4 = mul: kinds or formats do not fit: (masked<32q32767>[2], masked<32q32767>[2]) to shares<32q-2>[2]");
+    assert_snapshot!(say("%4 = rescale %1 by 255 mask m2 : masked<20>[2]"), @"%4 = rescale: kinds or formats do not fit: (shares<32q32767>[2]) to masked<20>[2]");
+    assert_snapshot!(say("%4 = rescale %3 by 4 mask m2 : masked<20q32764>[2]"), @"%4 = rescale: kinds or formats do not fit: (shares<32q-32768>[2]) to masked<20q32764>[2]");
+}

@@ -22,9 +22,12 @@ impl Window {
     pub fn output(&self, input: [usize; 2]) -> Option<[usize; 2]> {
         let mut out = [0; 2];
         for axis in 0..2 {
-            let padded = input[axis] + self.pads[axis] + self.pads[axis + 2];
-            let reach = self.dilations[axis] * self.kernel[axis].checked_sub(1)? + 1;
-            out[axis] = padded.checked_sub(reach)?.checked_div(self.strides[axis])? + 1;
+            // Checked: windows also come from files.
+            let padded = input[axis].checked_add(self.pads[axis])?;
+            let padded = padded.checked_add(self.pads[axis + 2])?;
+            let reach = self.kernel[axis].checked_sub(1)?.checked_mul(self.dilations[axis])?;
+            let last = padded.checked_sub(reach)?.checked_sub(1)?;
+            out[axis] = last.checked_div(self.strides[axis])?.checked_add(1)?;
         }
         Some(out)
     }

@@ -1,5 +1,6 @@
 //! End-to-end tests, one binary.
 
 mod conformance;
+mod models;
 mod private;
 mod tidy;

@@ -47,6 +47,7 @@ pub(super) struct Cx<'a> {
     pub(super) graph: &'a mut Graph,
     pub(super) params: &'a mut BTreeMap<(String, Vec<usize>), Id>,
     pub(super) total_elements: &'a mut u64,
+    pub(super) stored_elements: &'a mut u64,
     pub(super) node: &'a NodeProto,
     pub(super) inputs: Vec<Option<Value>>,
     pub(super) opset: i64,
@@ -219,6 +220,7 @@ impl Cx<'_> {
         if count(dims) != Some(data.len()) {
             return invalid(format!("`{name}` has {} elements, not {dims:?}", data.len()));
         }
+        self.store(data.len())?;
         let param = Param { name: name.to_owned(), shape: Shape::of(dims), data, public: false };
         Ok(self.graph.add_param(param, Some(self.origin)))
     }
@@ -268,6 +270,14 @@ impl Cx<'_> {
         let total = usize::try_from(*self.total_elements).unwrap_or(usize::MAX);
         let what = "the number of elements of all tensors";
         Ok(self.limits.check(what, total, self.limits.total_elements)?)
+    }
+
+    /// Counts elements that stay in memory against the limits.
+    pub(super) fn store(&mut self, elements: usize) -> Res<()> {
+        *self.stored_elements += elements as u64;
+        let stored = usize::try_from(*self.stored_elements).unwrap_or(usize::MAX);
+        let what = "the number of elements of all parameters and computed constants";
+        Ok(self.limits.check(what, stored, self.limits.stored_elements)?)
     }
 
     /// Adds an operation on one value that keeps its shape.

@@ -13,6 +13,8 @@ pub struct Limits {
     pub tensor_elements: u64,
     /// Elements of all tensors of the graph together.
     pub total_elements: u64,
+    /// Elements that are held in memory: of all parameters, and of all constants that nodes compute.
+    pub stored_elements: u64,
 }
 
 impl Default for Limits {
@@ -22,6 +24,7 @@ impl Default for Limits {
             nodes: 1 << 16,
             tensor_elements: 1 << 28,
             total_elements: 1 << 33,
+            stored_elements: 1 << 29,
         }
     }
 }

@@ -264,6 +264,45 @@ fn a_small_file_cannot_ask_for_a_large_tensor() {
     ");
 }
 
+#[test]
+fn many_small_nodes_cannot_ask_for_much_memory_together() {
+    let limits = Limits { tensor_elements: 100, stored_elements: 250, ..Limits::default() };
+    let options = ImportOptions { limits, ..ImportOptions::default() };
+    let says = |op: &str| {
+        let make = |at: usize| node(&format!("c{at} = {op}"));
+        let mut nodes: Vec<_> = (0..3).map(make).collect();
+        nodes.push(node("y = Relu x"));
+        let given = vec![ints("s", &[100]), floats("one", &[1], &[1.0])];
+        let model = model(&["2"], given, nodes);
+        import(&model.encode_to_vec(), &options).map_or_else(|e| e.to_string(), |_| String::new())
+    };
+    assert_snapshot!(says("ConstantOfShape s"), @"the number of elements of all parameters and computed constants is 300, over the limit of 250; raise the limit if you trust the model");
+    assert_eq!(says("Expand one s"), says("ConstantOfShape s"));
+    // What is handed on takes no memory.
+    assert_eq!(says("Identity one"), "");
+    // The same constant under other extents is stored again.
+    let nodes = vec![
+        node("c = ConstantOfShape s"),
+        node("a = Add x c"),
+        constant(ints("to", &[1, 1, 100])),
+        node("b = Reshape a to"),
+        node("y = Add b c"),
+    ];
+    let model = model(&["100"], vec![ints("s", &[100])], nodes);
+    let says = import(&model.encode_to_vec(), &options).unwrap_err().to_string();
+    assert!(says.contains("parameters and computed constants is 303, over"), "{says}");
+}
+
+#[test]
+fn the_least_integer_is_no_amount_of_padding() {
+    let pads = ints("pads", &[i64::MIN, 0]);
+    let model = model(&["2"], vec![pads], vec![node("y = Pad x pads")]);
+    assert_snapshot!(refused(&model), @r"
+    1 node of the model cannot be run privately
+      Pad `y`: its pads [-9223372036854775808, 0] do not match shape [2]; check the model with onnx.checker
+    ");
+}
+
 /// Files cut off or with a byte changed are refused or accepted, and never a panic.
 #[test]
 fn mutated_files_do_not_panic() {

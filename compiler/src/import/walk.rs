@@ -23,6 +23,7 @@ struct Walk<'a> {
     opset: i64,
     options: &'a ImportOptions,
     total_elements: u64,
+    stored_elements: u64,
 }
 
 /// Translates a checked model.
@@ -39,6 +40,7 @@ pub(super) fn walk(model: Model, options: &ImportOptions) -> Result<Graph, Impor
         opset: model.opset,
         options,
         total_elements: 0,
+        stored_elements: 0,
     };
     for (at, port) in model.inputs.into_iter().enumerate() {
         let op = Op::Input { port: PortId(at as u32) };
@@ -91,6 +93,7 @@ impl Walk<'_> {
             graph: &mut self.graph,
             params: &mut self.params,
             total_elements: &mut self.total_elements,
+            stored_elements: &mut self.stored_elements,
             node,
             inputs,
             opset: self.opset,
@@ -98,7 +101,13 @@ impl Walk<'_> {
             origin,
             in_tail,
         };
-        let outputs = match ops::translate(&op, &mut cx, unknown) {
+        let translated = ops::translate(&op, &mut cx, unknown).and_then(|outputs| {
+            for constant in outputs.iter().filter_map(computed) {
+                cx.store(constant.len())?;
+            }
+            Ok(outputs)
+        });
+        let outputs = match translated {
             Ok(outputs) => outputs,
             Err(Fault::Fatal(error)) => return Err(*error),
             Err(Fault::Refuse { reason, remedy }) => {
@@ -179,5 +188,13 @@ impl Walk<'_> {
         }
         let idle = idle_input(&self.graph).map(|input| input.name.clone());
         idle.map_or(Ok(self.graph), |input| Err(ImportError::IdleInput { input }))
+    }
+}
+
+/// The constant that a node has computed, not handed on: nothing else holds it yet.
+fn computed(value: &Value) -> Option<&Const> {
+    match value {
+        Value::Const(constant) if Rc::strong_count(constant) == 1 => Some(constant),
+        Value::Const(_) | Value::Net { .. } | Value::Clear(_) | Value::Unknown => None,
     }
 }

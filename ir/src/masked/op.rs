@@ -180,7 +180,7 @@ impl Op {
                     && out.kind == Shares
                     && x.ring == out.ring
                     && y.ring == out.ring
-                    && x.frac + y.frac == out.frac
+                    && i32::from(x.frac) + i32::from(y.frac) == i32::from(out.frac)
                     && rest.iter().all(|b| constant(b.kind) && same_format(b))
             }
             (Self::Add | Self::Sub, [a, b]) => {
@@ -201,8 +201,8 @@ impl Op {
             (Self::Rescale { by, .. }, [x]) => {
                 x.kind == Shares
                     && out.kind == Masked
-                    && out.ring + by <= x.ring
-                    && out.frac == x.frac - i16::from(*by)
+                    && out.ring.checked_add(*by).is_some_and(|ring| ring <= x.ring)
+                    && i32::from(out.frac) == i32::from(x.frac) - i32::from(*by)
             }
             (Self::Lift { .. } | Self::Relu { .. }, [x]) => {
                 x.kind == Masked

@@ -310,9 +310,11 @@ impl Op {
                 }
                 let padded = |i: usize| {
                     let d = shape(0)[i];
-                    before[i] + d + d.saturating_sub(1) * interior[i] + after[i]
+                    let between = d.saturating_sub(1).checked_mul(interior[i])?;
+                    before[i].checked_add(d)?.checked_add(between)?.checked_add(after[i])
                 };
-                Ok(Shape((0..rank).map(padded).collect()))
+                let dims = (0..rank).map(padded).collect::<Option<_>>();
+                dims.map(Shape).ok_or_else(|| "the padding is too large".into())
             }
             Self::Expand => {
                 let fits = |(a, b): (&usize, &usize)| a == b || *a == 1;
@@ -342,7 +344,8 @@ fn conv_shape(args: &[&Ty], window: &Window, groups: usize) -> Result<Shape, Str
     let (&[n, c, h, w], &[o, cg, kh, kw]) = (&args[0].shape[..], &args[1].shape[..]) else {
         return Err("conv wants an image and a weight of rank 4".into());
     };
-    if groups == 0 || c != cg * groups || o % groups != 0 || [kh, kw] != window.kernel {
+    let grouped = groups > 0 && cg.checked_mul(groups) == Some(c) && o % groups == 0;
+    if !grouped || [kh, kw] != window.kernel {
         return Err("channels, groups and kernel do not match the weight".into());
     }
     if args.get(2).is_some_and(|b| b.shape[..] != [o]) {
@@ -370,9 +373,11 @@ fn slice_shape(x: &Shape, starts: &[usize], steps: &[i64], out: &Shape) -> Resul
         return Err("one start and step per axis".into());
     }
     for axis in 0..x.rank() {
-        let last = starts[axis] as i64 + steps[axis] * (out[axis] as i64 - 1);
-        let inside = |i: i64| (0..x[axis] as i64).contains(&i);
-        if steps[axis] == 0 || out[axis] > 0 && !(inside(starts[axis] as i64) && inside(last)) {
+        // Wide enough for any start and step that a text can name.
+        let (first, step) = (starts[axis] as i128, i128::from(steps[axis]));
+        let last = first + step * (out[axis] as i128 - 1);
+        let inside = |i: i128| (0..x[axis] as i128).contains(&i);
+        if step == 0 || out[axis] > 0 && !(inside(first) && inside(last)) {
             return Err(format!("axis {axis} is cut out of range"));
         }
     }
@@ -388,7 +393,7 @@ fn concat_shape(args: &[&Ty], axis: usize) -> Result<Shape, String> {
         if rest != out {
             return Err("extents differ outside the axis".into());
         }
-        out.0[axis] += extent;
+        out.0[axis] = out[axis].checked_add(extent).ok_or("the result is too large")?;
     }
     Ok(out)
 }

@@ -203,7 +203,7 @@ impl<'a> Lexer<'a> {
     /// A shape such as `[64x112x112]`.
     ///
     /// # Errors
-    /// The brackets or an extent are malformed.
+    /// The brackets or an extent are malformed, or there are more elements than a `usize` counts.
     pub fn shape(&mut self) -> Result<Shape, ParseError> {
         self.punct("[")?;
         let mut dims = Vec::new();
@@ -213,6 +213,11 @@ impl<'a> Lexer<'a> {
             }
             dims.push(self.prefixed("")? as usize);
         }
-        Ok(Shape(dims))
+        // Strides are products too, so a zero among the extents does not help.
+        let count = dims.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent.max(1)));
+        match count {
+            Some(_) => Ok(Shape(dims)),
+            None => Err(self.error("too many elements")),
+        }
     }
 }

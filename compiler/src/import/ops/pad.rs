@@ -16,7 +16,9 @@ pub(super) fn pad(cx: &mut Cx<'_>) -> Res<Vec<Value>> {
         Some(axes) => axes.integers()?.iter().map(|&a| axis(a, dims.len())).collect::<Res<_>>()?,
         None => (0..dims.len()).collect::<Vec<_>>(),
     };
-    if list.len() != 2 * over.len() || list.iter().any(|p| p.abs() > MAX_EXTENT) {
+    if list.len() != 2 * over.len()
+        || list.iter().any(|p| p.unsigned_abs() > MAX_EXTENT.unsigned_abs())
+    {
         return invalid(format!("its pads {list:?} do not match shape {dims:?}"));
     }
     let mut amounts = vec![[0; 2]; dims.len()];

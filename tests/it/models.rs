@@ -1,0 +1,177 @@
+//! The models that `mpcc-models` builds: a private run of each against tract in the clear, and what
+//! every layer costs.
+
+use insta::assert_snapshot;
+use mpcc_compiler::clear;
+use mpcc_compiler::compile::{CompileOptions, Compiled, compile};
+use mpcc_ir::Shape;
+use mpcc_ir::nn::interp::Tensor;
+use mpcc_ir::plan::{Message, MessageKind, Phase, Plan, Role};
+use mpcc_models::{Model, full, small};
+use mpcc_runtime::sim::{SimOptions, run};
+use std::fmt::Write as _;
+
+const SEED: u64 = 1;
+
+fn sample(model: &Model, seed: u64) -> Tensor {
+    Tensor { shape: Shape::of(&model.input), data: model.sample(seed) }
+}
+
+fn compiled(model: &Model, samples: u64) -> Compiled {
+    let samples = (0..samples).map(|seed| vec![sample(model, seed)]).collect();
+    let options = CompileOptions { name: model.name.clone(), samples, ..CompileOptions::default() };
+    compile(&model.onnx, &options, &mut |_| ()).expect("it compiles")
+}
+
+/// Per layer and in total: rounds, bytes from one compute party to another, bytes of corrections.
+fn costs(plan: &Plan) -> String {
+    let mut table = String::new();
+    let mut row = |name: &str, cells: [String; 3]| {
+        let [rounds, online, corrections] = cells;
+        let _ = writeln!(table, "{name:<24}{rounds:>7}{online:>11}{corrections:>13}");
+    };
+    row("", ["rounds", "bytes", "corrections"].map(str::to_owned));
+    for layer in plan.layers.iter().filter(|layer| layer.online_bytes + layer.correction_bytes > 0)
+    {
+        let cells = [u64::from(layer.rounds), layer.online_bytes, layer.correction_bytes];
+        row(&layer.name, cells.map(|cell| cell.to_string()));
+    }
+    let bytes = |wanted: &dyn Fn(&Message) -> bool| -> u64 {
+        plan.messages.iter().filter(|m| wanted(m)).map(|m| m.bytes).sum()
+    };
+    let pair = (Role::Party(1), Role::Party(0));
+    let online = bytes(&|m| m.kind == MessageKind::Open && (m.from, m.to) == pair);
+    let corrections = bytes(&|m| m.kind == MessageKind::Correction && m.phase == Phase::Offline);
+    let totals = [u64::from(plan.rounds()), online, corrections];
+    row("in total", totals.map(|cell| cell.to_string()));
+    table
+}
+
+fn largest(values: &[f32]) -> usize {
+    let best = values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(at, _)| at)
+}
+
+#[test]
+fn small_models_agree_with_the_clear_run() {
+    for build in small::ALL {
+        let model = build(SEED);
+        let Compiled { plan, weights, .. } = compiled(&model, 4);
+        let input = sample(&model, 99);
+        let expected =
+            clear::run(&model.onnx, std::slice::from_ref(&input)).expect("tract runs it");
+        let outcome = run(&plan, &weights, &[input.data], SimOptions::default()).expect("it runs");
+        let (found, expected) = (&outcome.outputs[0].values, &expected[0].data);
+        assert_eq!(found.len(), expected.len(), "{}", model.name);
+        let scale = expected.iter().fold(0_f32, |a, b| a.max(b.abs()));
+        let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0_f32, f32::max);
+        assert!(error < 0.02 * scale, "{}: {error} of {scale}", model.name);
+        assert_eq!(largest(found), largest(expected), "{}", model.name);
+        assert_eq!(outcome.rounds, plan.rounds(), "{}", model.name);
+    }
+}
+
+#[test]
+fn costs_of_lenet() {
+    assert_snapshot!(costs(&compiled(&small::lenet(SEED), 1).plan), @r"
+                             rounds      bytes  corrections
+    conv1                         0          0        18816
+    relu1                         4      33516       118776
+    conv2                         3       7350        13162
+    relu2                         5      11400        40400
+    gemm1                         3       2500         2780
+    relu3                         5        855         3030
+    gemm2                         0          0          336
+    relu4                         5        603         2160
+    gemm3                         1         27           40
+    in total                     20      56251       199500
+    ");
+}
+
+#[test]
+fn costs_of_a_small_resnet() {
+    assert_snapshot!(costs(&compiled(&small::small_resnet(SEED), 1).plan), @r"
+                             rounds      bytes  corrections
+    conv1                         0          0        65536
+    relu1                         4     116736       413696
+    conv2                         0          0        65536
+    relu2                         5     116736       413696
+    conv3                         0          0        65536
+    relu3                         5     116736       413696
+    conv4                         0          0        32768
+    relu4                         5      58368       206848
+    conv5                         0          0        32768
+    conv6                         0          0        32768
+    relu5                         5      58368       206848
+    conv7                         0          0        16384
+    relu6                         5      29184       103424
+    conv8                         0          0        16384
+    conv9                         0          0        16384
+    relu7                         5      26112        94720
+    gemm1                         1         27           40
+    in total                     28     522267      2197032
+    ");
+}
+
+#[test]
+fn costs_of_a_small_mobilenet() {
+    assert_snapshot!(costs(&compiled(&small::small_mobilenet(SEED), 1).plan), @r"
+                             rounds      bytes  corrections
+    conv1                         0          0        16384
+    hardswish1                    7      72192       224768
+    conv2                         3      25600        56320
+    clip1                         7     103424       435200
+    conv3                         0          0        32768
+    clip2                         7     103424       435200
+    conv4                         0          0        16384
+    conv5                         3      26112        72192
+    hardswish2                   10     250368       741888
+    conv6                         4      75264        84480
+    conv7                         3        306          318
+    relu1                         5         90          342
+    conv8                         0          0          192
+    hardsigmoid1                  6        582         2424
+    mul1                          3      19968        29184
+    hardswish3                    7      62592       185472
+    conv9                         2      18432        24576
+    gemm1                         3        180          175
+    in total                     55     758534      2358267
+    ");
+}
+
+#[test]
+fn costs_of_a_small_vgg() {
+    assert_snapshot!(costs(&compiled(&small::small_vgg(SEED), 1).plan), @r"
+                             rounds      bytes  corrections
+    conv1                         0          0        65536
+    relu1                         4     116736       413696
+    conv2                         0          0        65536
+    relu2                         4      20480       103424
+    maxpool1                      8      79872       207360
+    conv3                         0          0        32768
+    relu3                         5      58368       206848
+    conv4                         0          0        32768
+    relu4                         4      10240        50176
+    maxpool2                      8      36608        84480
+    conv5                         0          0        16384
+    relu5                         4       5120        25088
+    maxpool3                      8      18304        42240
+    gemm1                         0          0          512
+    relu6                         5        912         3232
+    gemm2                         1         27           40
+    in total                     42     346667      1350088
+    ");
+}
+
+#[test]
+fn costs_of_resnet50() {
+    let model = full::resnet50(SEED);
+    assert_snapshot!("resnet50", costs(&compiled(&model, 1).plan));
+}
+
+#[test]
+#[ignore = "needs 8 GB: cargo test --release --workspace --test it vgg16 -- --ignored"]
+fn costs_of_vgg16() {
+    let model = full::vgg16(SEED);
+    assert_snapshot!("vgg16", costs(&compiled(&model, 1).plan));
+}
