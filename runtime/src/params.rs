@@ -5,15 +5,16 @@ use crate::kernels::RingWord;
 use mpcc_ir::plan::{Phase, Plan, RolePlan, StepOp};
 use mpcc_ir::weights::Weights;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
-/// The quantised weights, or nothing. Public parameters come with the plan.
+/// The quantised weights, tensor by tensor, or nothing. Public parameters come with the plan.
 #[derive(Clone, Default)]
-pub struct Params(Option<Arc<Weights>>);
+pub struct Params(Vec<Option<Arc<Zeroizing<Vec<u8>>>>>);
 
 impl Params {
     /// What a role knows without a weights file.
     pub fn public() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// What the owner of the weights knows.
@@ -28,7 +29,12 @@ impl Params {
                 return Err(RunError::WeightsLength { param, got, expected });
             }
         }
-        Ok(Self(Some(weights)))
+        let params = match Arc::try_unwrap(weights) {
+            Ok(mut own) => std::mem::take(&mut own.params),
+            Err(shared) => shared.params.clone(),
+        };
+        let hold = |bytes| Some(Arc::new(Zeroizing::new(bytes)));
+        Ok(Self(params.into_iter().map(hold).collect()))
     }
 
     /// Whether every parameter that the role's steps load is here.
@@ -36,7 +42,7 @@ impl Params {
         for step in Phase::ALL.iter().flat_map(|&phase| own.steps(phase)) {
             let StepOp::Load { param, .. } = step.op else { continue };
             let info = &plan.params[param as usize];
-            if info.public.is_none() && self.0.is_none() {
+            if info.public.is_none() && self.secret(param as usize).is_none() {
                 return Err(RunError::NoWeights { role: own.role, param: info.name.clone() });
             }
         }
@@ -45,19 +51,29 @@ impl Params {
 
     /// The little-endian words of a secret parameter; `None` without a weights file.
     pub(crate) fn secret(&self, param: usize) -> Option<&[u8]> {
-        self.0.as_ref().and_then(|weights| weights.params.get(param)).map(Vec::as_slice)
+        self.0.get(param)?.as_ref().map(|bytes| bytes.as_slice())
     }
 
-    /// Copies a parameter into ring words.
-    pub(crate) fn load<W: RingWord>(&self, plan: &Plan, param: usize, out: &mut [W]) {
-        if let Some(values) = &plan.params[param].public {
-            for (out, &value) in out.iter_mut().zip(values) {
-                *out = W::from_u64(value as u64);
-            }
-        } else if let Some(bytes) = self.secret(param) {
-            for (out, word) in out.iter_mut().zip(bytes.chunks_exact(W::BYTES)) {
-                *out = W::from_le(word);
-            }
+    /// The bytes of a secret parameter, shared.
+    pub(crate) fn get(&self, param: usize) -> Option<Arc<Zeroizing<Vec<u8>>>> {
+        self.0.get(param)?.clone()
+    }
+
+    /// Hands over a secret parameter, so that it is wiped and freed when the caller has used it.
+    pub(crate) fn take(&mut self, param: usize) -> Option<Arc<Zeroizing<Vec<u8>>>> {
+        self.0.get_mut(param)?.take()
+    }
+}
+
+/// Copies a parameter into ring words: a public one from the plan, or a secret one from its bytes.
+pub(crate) fn load<W: RingWord>(public: Option<&[i64]>, secret: Option<&[u8]>, out: &mut [W]) {
+    if let Some(values) = public {
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = W::from_u64(value as u64);
+        }
+    } else if let Some(bytes) = secret {
+        for (out, word) in out.iter_mut().zip(bytes.chunks_exact(W::BYTES)) {
+            *out = W::from_le(word);
         }
     }
 }

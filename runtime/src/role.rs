@@ -9,11 +9,11 @@ use crate::error::{PlanError, RunError};
 use crate::executor::Executor;
 use crate::kernels::{self, Buffer, RingWord, Scratch};
 use crate::mask::{Epoch, Masks};
-use crate::params::Params;
+use crate::params::{self, Params};
 use crate::schedule::Schedule;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, Step, StepOp, Word};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a compute party or the dealer keeps for a deployment.
 pub struct RoleState {
@@ -21,7 +21,7 @@ pub struct RoleState {
     index: usize,
     schedules: [Schedule; 3],
     /// What setup loads; nothing afterwards.
-    params: RwLock<Params>,
+    params: Mutex<Params>,
     seeds: Vec<(u8, Seed)>,
     deploy: Arc<Arena>,
 }
@@ -54,7 +54,7 @@ impl RoleState {
         params.check(&plan, own)?;
         let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
         let deploy = reserve(role, own.deploy_bytes)?;
-        Ok(Arc::new(Self { plan, index, schedules, params: RwLock::new(params), seeds, deploy }))
+        Ok(Arc::new(Self { plan, index, schedules, params: Mutex::new(params), seeds, deploy }))
     }
 
     /// The plan.
@@ -77,11 +77,6 @@ impl RoleState {
 
     pub(crate) fn schedule(&self, phase: Phase) -> &Schedule {
         &self.schedules[phase as usize]
-    }
-
-    /// Drops the weights, which are in the arena when the setup is done.
-    pub fn forget_weights(&self) {
-        *self.params.write().unwrap_or_else(PoisonError::into_inner) = Params::public();
     }
 
     /// Memory for one run at a time.
@@ -121,6 +116,18 @@ impl RoleState {
             Word::W64 => self.compute::<u64>(masks, op, payload, buffers, scratch),
         });
         done.map_err(|error| self.place(op, error))
+    }
+
+    /// Copies a parameter, and drops it where no other step loads it.
+    fn load<W: RingWord>(&self, param: usize, out: &mut [W]) {
+        let loads =
+            |step: &&Step| matches!(step.op, StepOp::Load { param: p, .. } if p as usize == param);
+        let once = self.steps(Phase::Setup).iter().filter(loads).count() == 1;
+        let mut params = self.params.lock().unwrap_or_else(PoisonError::into_inner);
+        let secret = if once { params.take(param) } else { params.get(param) };
+        drop(params);
+        let secret = secret.as_ref().map(|bytes| bytes.as_slice());
+        params::load(self.plan.params[param].public.as_deref(), secret, out);
     }
 
     fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
@@ -193,8 +200,7 @@ impl RoleState {
                 words_mut::<W>(dst).fill(W::from_u64(*value));
             }
             (StepOp::Load { param, .. }, [Buffer::Write(dst)]) => {
-                let params = self.params.read().unwrap_or_else(PoisonError::into_inner);
-                params.load(&self.plan, *param as usize, words_mut::<W>(dst));
+                self.load(*param as usize, words_mut::<W>(dst));
             }
             (StepOp::Receive { .. }, [Buffer::Write(dst)]) => {
                 // The executor makes the step ready when the payload, of the span's length, is here.

@@ -167,10 +167,10 @@ impl Measured<'_> {
         self.clear.as_ref().map(|clear| Spread::of(clear.seconds.iter().copied()))
     }
 
-    /// Bytes that a role's arenas take, as the plan says.
+    /// Memory that a role should take, as the plan says.
     fn planned_bytes(&self, role: &str) -> Option<u64> {
         let role = self.plan.roles.iter().find(|plan| plan.role.to_string() == role);
-        role.map(|plan| plan.deploy_bytes + plan.run_bytes)
+        role.map(|role| self.plan.peak_bytes(role))
     }
 
     fn as_json(&self) -> Value {

@@ -38,7 +38,7 @@ fn bytes(plan: &Plan, wanted: impl Fn(&mpcc_ir::plan::Message) -> bool) -> u64 {
 }
 
 fn peak_bytes(plan: &Plan) -> Vec<(Role, u64)> {
-    plan.roles.iter().map(|r| (r.role, r.deploy_bytes + r.run_bytes)).collect()
+    plan.roles.iter().map(|r| (r.role, plan.peak_bytes(r))).collect()
 }
 
 /// Layers that compute something.
@@ -153,7 +153,7 @@ fn as_table(plan: &Plan) -> String {
         super::megabytes(setup),
     );
     for (role, peak) in peak_bytes(plan) {
-        let _ = writeln!(out, "{role}: {} of buffers at most", super::megabytes(peak));
+        let _ = writeln!(out, "{role}: {} of memory at its peak", super::megabytes(peak));
     }
     for port in plan.outputs.iter().filter(|p| !p.clear.is_empty()) {
         let ops: Vec<String> = port.clear.iter().map(clear_word).collect();

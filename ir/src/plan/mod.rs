@@ -77,6 +77,9 @@ pub struct Plan {
     pub layers: Vec<Layer>,
 }
 
+/// What a role's process takes besides its buffers: code, the plan, queues of messages.
+pub const PROCESS_BYTES: u64 = 64 << 20;
+
 /// A model input: the client sends `x + L_x` to every compute party.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputPort {
@@ -180,6 +183,19 @@ impl Plan {
     pub fn sent_bytes(&self, from: Role, phase: Phase) -> u64 {
         let sent = self.messages.iter().filter(|m| m.from == from && m.phase == phase);
         sent.map(|m| m.bytes).sum()
+    }
+
+    /// Largest resident memory expected of a role's process, in bytes: its buffers, one message on its way
+    /// in or out, and [`PROCESS_BYTES`]. In the setup the buffers of runs are not touched yet, and weights leave the
+    /// file's memory as they enter the buffers.
+    pub fn peak_bytes(&self, role: &RolePlan) -> u64 {
+        let largest = |setup: bool| {
+            let own = self.messages.iter().filter(|m| m.from == role.role || m.to == role.role);
+            own.filter(|m| (m.phase == Phase::Setup) == setup).map(|m| m.bytes).max().unwrap_or(0)
+        };
+        let setup = role.deploy_bytes.saturating_add(largest(true));
+        let run = role.deploy_bytes.saturating_add(role.run_bytes).saturating_add(largest(false));
+        setup.max(run).saturating_add(PROCESS_BYTES)
     }
 
     /// Sequential openings on the longest path of the online phase.

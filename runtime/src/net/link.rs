@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError};
 
 /// A compute thread that sends waits while more bytes than this are queued on the link.
-const MAX_QUEUED: u64 = 64 << 20;
+const MAX_QUEUED: u64 = 16 << 20;
 /// How long a peer may take for its first frame.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 

@@ -297,9 +297,6 @@ impl Machine {
         };
         let done = begin();
         control.mailbox.close(&executor);
-        if phase == Phase::Setup {
-            self.role.forget_weights();
-        }
         (executor, done)
     }
 }
