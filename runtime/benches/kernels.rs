@@ -58,7 +58,7 @@ fn multiply_roofline<W: RingWord>(group: &mut BenchmarkGroup<'_, WallTime>) {
 fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
     let mut group = group(c, name);
     multiply_roofline::<W>(&mut group);
-    // Layers of ResNet-50 and MobileNet v2: name, channels, extent, outputs, kernel, stride, groups.
+    // Layers of ResNet-50, MobileNet v2 and VGG-16: name, channels, extent, outputs, kernel, stride, groups.
     let layers = [
         ("7x7 s2 3->64 @224", 3, 224_usize, 64, 7, 2, 1),
         ("1x1 256->64 @56", 256, 56, 64, 1, 1, 1),
@@ -69,6 +69,8 @@ fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
         ("depthwise 3x3 144 @56", 144, 56, 144, 3, 1, 144),
         ("depthwise 3x3 s2 144 @56", 144, 56, 144, 3, 2, 144),
         ("depthwise 3x3 960 @7", 960, 7, 960, 3, 1, 960),
+        ("3x3 64->64 @224", 64, 224, 64, 3, 1, 1),
+        ("3x3 512->512 @14", 512, 14, 512, 3, 1, 1),
         ("1x1 2048->1000 @1", 2048, 1, 1000, 1, 1, 1),
     ];
     for (name, channels, extent, outputs, kernel, stride, groups) in layers {

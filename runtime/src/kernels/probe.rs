@@ -18,19 +18,26 @@ vectorised! {
     fn probe<W>(sums: &mut [W; PROBE_ROUND], rounds: usize) = probe_loop;
 }
 
-/// Multiplies a few vectors many times over: they stay in registers.
+/// Multiplies sixteen vectors of 64 bytes many times over: they stay in registers, and there are enough of
+/// them to hide how long a product takes.
 #[inline(always)]
 fn probe_loop<W: RingWord>(sums: &mut [W; PROBE_ROUND], rounds: usize) {
-    for sums in sums.as_chunks_mut::<128>().0 {
-        let mut held = *sums;
-        for round in 0..rounds {
-            let x = W::from_u64(round as u64 | 1);
-            for sum in &mut held {
-                *sum = sum.mul(x).add(x);
-            }
-        }
-        *sums = held;
+    match W::BYTES {
+        4 => sums.as_chunks_mut::<256>().0.iter_mut().for_each(|held| chains(held, rounds)),
+        _ => sums.as_chunks_mut::<128>().0.iter_mut().for_each(|held| chains(held, rounds)),
     }
+}
+
+#[inline(always)]
+fn chains<W: RingWord, const N: usize>(sums: &mut [W; N], rounds: usize) {
+    let mut held = *sums;
+    for round in 0..rounds {
+        let x = W::from_u64(round as u64 | 1);
+        for sum in &mut held {
+            *sum = sum.mul(x).add(x);
+        }
+    }
+    *sums = held;
 }
 
 #[cfg(test)]

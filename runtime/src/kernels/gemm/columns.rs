@@ -47,6 +47,9 @@ impl<W: RingWord> Columns<W> for Patches<'_, W> {
         let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
         let plane = &self.x[channel * ih * iw..][..ih * iw];
         let inside = self.inside(kx);
+        if self.window.strides == [1, 1] && iw == ow {
+            return self.shifted(line, plane, [ky, kx], cols.start, &inside);
+        }
         let (mut oy, mut ox, mut line) = (cols.start / ow, cols.start % ow, line);
         while !line.is_empty() {
             let len = (ow - ox).min(line.len());
@@ -73,6 +76,38 @@ impl<W: RingWord> Patches<'_, W> {
         let start = pad.saturating_sub(at).div_ceil(step).min(ow);
         let end = (iw + pad).saturating_sub(at).div_ceil(step).clamp(start, ow);
         start..end
+    }
+
+    /// A row of patches as the image moved by a tap: where its rows are as long as those of the result, that
+    /// is one copy, and zeros for the columns that came over the edge.
+    fn shifted(
+        &self,
+        line: &mut [W],
+        plane: &[W],
+        [ky, kx]: [usize; 2],
+        first: usize,
+        inside: &Range<usize>,
+    ) {
+        let iw = self.input[1];
+        let (dilations, pads) = (self.window.dilations, self.window.pads);
+        let ahead = first + ky * dilations[0] * iw + kx * dilations[1];
+        let behind = pads[0] * iw + pads[1];
+        let start = behind.saturating_sub(ahead).min(line.len());
+        let from = (ahead + start).saturating_sub(behind).min(plane.len());
+        let end = (start + plane.len() - from).min(line.len());
+        line[..start].fill(W::ZERO);
+        line[start..end].copy_from_slice(&plane[from..from + end - start]);
+        line[end..].fill(W::ZERO);
+        if *inside == (0..iw) {
+            return;
+        }
+        let len = line.len();
+        for row in (first / iw * iw..first + len).step_by(iw) {
+            for outside in [0..inside.start, inside.end..iw] {
+                let at = |column: usize| (row + column).saturating_sub(first).min(len);
+                line[at(outside.start)..at(outside.end)].fill(W::ZERO);
+            }
+        }
     }
 
     /// Writes output columns `ox..` of one row of patches from one row of the image.

@@ -13,6 +13,7 @@ mod columns;
 mod micro;
 mod thin;
 
+use super::cpu::vectorised;
 use super::scratch::at_least;
 use super::{Cpu, RingWord, Scratch};
 pub(super) use columns::{Columns, Patches, Rows, every};
@@ -77,8 +78,14 @@ fn blocked<W: RingWord>(
         for top in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - top);
             for row in 0..depth {
-                b.line(top + row, left..left + cols, &mut line[..cols]);
-                scatter(panels, line, row, depth, cols, tiling);
+                let line = match b.as_rows() {
+                    Some(b) => &b[(top + row) * n + left..][..cols],
+                    None => {
+                        b.line(top + row, left..left + cols, &mut line[..cols]);
+                        &line[..cols]
+                    }
+                };
+                scatter(cpu, panels, line, row, depth, tiling);
             }
             for first in (0..m).step_by(tiling.rows) {
                 let rows = tiling.rows.min(m - first);
@@ -102,18 +109,44 @@ fn blocked<W: RingWord>(
     }
 }
 
-/// Spreads one row of a block over its panels; each panel is `[depth, width]`.
-fn scatter<W: RingWord>(
+vectorised! {
+    /// Spreads one row of a block over its panels; each panel is `[depth, width]`.
+    fn scatter<W>(panels: &mut [W], line: &[W], row: usize, depth: usize, tiling: Tiling) = scatter_loop;
+}
+
+#[inline(always)]
+fn scatter_loop<W: RingWord>(
     panels: &mut [W],
     line: &[W],
     row: usize,
     depth: usize,
-    cols: usize,
     tiling: Tiling,
 ) {
-    for at in (0..cols).step_by(tiling.width) {
-        let width = tiling.panel_width(cols - at);
-        // The line is as long as whole panels: what lies beyond `cols` is never stored.
-        panels[at * depth + row * width..][..width].copy_from_slice(&line[at..at + width]);
+    // Copies of a known length are a few vector instructions.
+    let whole = match tiling.width {
+        48 => scatter_whole::<W, 48>(panels, line, row, depth),
+        24 => scatter_whole::<W, 24>(panels, line, row, depth),
+        16 => scatter_whole::<W, 16>(panels, line, row, depth),
+        _ => 0,
+    };
+    for at in (whole..line.len()).step_by(tiling.width) {
+        let width = tiling.panel_width(line.len() - at);
+        let rest = &line[at..line.len().min(at + width)];
+        panels[at * depth + row * width..][..rest.len()].copy_from_slice(rest);
     }
+}
+
+/// Fills whole panels of `N` columns; returns where they end.
+#[inline(always)]
+fn scatter_whole<W: RingWord, const N: usize>(
+    panels: &mut [W],
+    line: &[W],
+    row: usize,
+    depth: usize,
+) -> usize {
+    let parts = line.as_chunks::<N>().0;
+    for (part, panel) in parts.iter().zip(panels.chunks_mut(N * depth)) {
+        panel.as_chunks_mut::<N>().0[row] = *part;
+    }
+    parts.len() * N
 }
