@@ -15,7 +15,8 @@ const CHUNKS: u16 = 4;
 /// How to compile a model
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// Shape of an input whose dimensions the file leaves open
+    /// Shape of an input whose dimensions the file leaves open, or whose first one, the batch, is to
+    /// be another than the file's 1
     #[arg(long = "shape", value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
     shapes: Vec<(String, Vec<usize>)>,
     /// Sample inputs that show the usual value ranges (.npz, one array per input; or one .npy);

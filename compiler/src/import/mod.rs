@@ -33,7 +33,8 @@ use tract_onnx::pb::ModelProto;
 /// What the model file leaves open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// Extents of inputs by name, for inputs whose extents are open in the file.
+    /// Extents of inputs by name, for inputs whose extents are open in the file, or whose batch, 1 in the
+    /// file, is to be another.
     pub shapes: Vec<(String, Vec<usize>)>,
     /// Bounds on what a file may ask for.
     pub limits: Limits,

@@ -186,9 +186,15 @@ fn declared(info: &ValueInfoProto) -> Result<(Option<Vec<String>>, bool), Import
 }
 
 fn agree(input: &str, declared: Option<&[String]>, given: &[usize]) -> Result<(), ImportError> {
-    let fits = |(d, g): (&String, &usize)| d.parse::<usize>().map_or(true, |d| d == *g);
+    // Exporters write the batch as 1; a private run may have a larger one.
+    let batch = |axis: usize, d: usize| axis == 0 && d == 1;
+    let fits = |(axis, (d, g)): (usize, (&String, &usize))| {
+        d.parse::<usize>().map_or(true, |d| d == *g || batch(axis, d))
+    };
     match declared {
-        Some(dims) if dims.len() != given.len() || !dims.iter().zip(given).all(fits) => {
+        Some(dims)
+            if dims.len() != given.len() || !dims.iter().zip(given).enumerate().all(fits) =>
+        {
             Err(ImportError::ShapeConflict {
                 input: input.to_owned(),
                 declared: dims.join(","),

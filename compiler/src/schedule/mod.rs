@@ -66,13 +66,17 @@ pub struct ScheduleOptions {
 /// Elements below which a group is not split further, so that a message is worth its header.
 const MIN_CHUNK: usize = 1 << 13;
 
+/// Elements above which a group is split further, so that a large batch has no messages that caches cannot
+/// hold.
+const MAX_CHUNK: usize = 1 << 18;
+
 /// Chunk boundaries are multiples of this, so that packed values of any width start at a byte and
 /// tiles are not cut.
 const CHUNK_ALIGN: usize = 2048;
 
 /// First element and number of elements of each chunk of a group of `elements`.
 fn chunk_ranges(elements: usize, chunks: usize) -> Vec<(usize, usize)> {
-    let wanted = elements.div_ceil(chunks.max(1)).max(MIN_CHUNK);
+    let wanted = elements.div_ceil(chunks.max(1)).clamp(MIN_CHUNK, MAX_CHUNK);
     let size = wanted.next_multiple_of(CHUNK_ALIGN);
     (0..elements).step_by(size).map(|first| (first, size.min(elements - first))).collect()
 }
