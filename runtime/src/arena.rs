@@ -124,7 +124,11 @@ fn huge_pages(base: NonNull<u8>, len: usize) {
     let whole = inside / PAGE * PAGE;
     // SAFETY: the range lies inside the fresh allocation, and this advice changes no contents.
     let _ = unsafe {
-        rustix::mm::madvise(base.as_ptr().add(skip).cast(), whole, rustix::mm::Advice::LinuxHugepage)
+        rustix::mm::madvise(
+            base.as_ptr().add(skip).cast(),
+            whole,
+            rustix::mm::Advice::LinuxHugepage,
+        )
     };
 }
 

@@ -4,3 +4,4 @@ mod conformance;
 mod models;
 mod private;
 mod tidy;
+mod transports;

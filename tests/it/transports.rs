@@ -1,0 +1,89 @@
+//! The same bits over TCP as in the simulator.
+//!
+//! Masks decide how a truncating opening rounds, and every run has fresh ones. Comparisons and lifts do not
+//! round, so a maximum or a ReLU of an input has the same bits whatever the masks and the transport.
+
+use mpcc_compiler::compile::{CompileOptions, Compiled, compile};
+use mpcc_ir::codec;
+use mpcc_ir::plan::Role;
+use mpcc_runtime::serve::{InferOptions, ServeOptions, StopHandle, infer, serve};
+use mpcc_runtime::sim::{SimOptions, run};
+use mpcc_tests::conformance::{Case, cases};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn tcp_and_simulator_give_the_same_bits() {
+    let exact = ["test_relu", "test_maxpool_2d_pads", "test_max_example", "test_clip"];
+    for name in exact {
+        let case = cases().unwrap().into_iter().find(|case| case.name == name).unwrap();
+        for parties in [2, 3] {
+            let samples = vec![case.inputs.clone()];
+            let options = CompileOptions { parties, samples, ..CompileOptions::default() };
+            let compiled = compile(&case.model, &options, &mut |_| ()).unwrap();
+            let over_tcp = over_tcp(&compiled, &case);
+            assert_eq!(over_tcp.len(), 2);
+            for (seed, reorder) in [(1, false), (2, true)] {
+                let options = SimOptions { seed, reorder, ..SimOptions::default() };
+                let outcome =
+                    run(&compiled.plan, &compiled.weights, &inputs(&case), options).unwrap();
+                let bits: Vec<Vec<i64>> = outcome.outputs.into_iter().map(|o| o.raw).collect();
+                assert!(over_tcp.iter().all(|run| *run == bits), "{name}, {parties} parties");
+            }
+        }
+    }
+}
+
+fn inputs(case: &Case) -> Vec<Vec<f32>> {
+    case.inputs.iter().map(|tensor| tensor.data.clone()).collect()
+}
+
+/// The revealed ring elements of two runs, with every role on a thread of its own.
+fn over_tcp(compiled: &Compiled, case: &Case) -> Vec<Vec<Vec<i64>>> {
+    let plan = Arc::new(compiled.plan.clone());
+    let plan_digest = codec::digest(&codec::encode(&plan));
+    let state = tempfile::tempdir().unwrap();
+    let patience = Duration::from_secs(60);
+    let mut peers = BTreeMap::new();
+    let mut servers = Vec::new();
+    for role in plan.compute_parties().chain([Role::Dealer]) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let options = ServeOptions {
+            role,
+            plan: Arc::clone(&plan),
+            plan_digest,
+            weights: None,
+            listener: Some(listener),
+            peers: peers.clone(),
+            state_dir: state.path().join(role.to_string()),
+            threads: 2,
+            runs: Some(2),
+            stored: false,
+            fill: None,
+            connect_within: patience,
+            stall: Some(patience),
+            log: Arc::new(|_| ()),
+            stop: StopHandle::default(),
+        };
+        servers.push(std::thread::spawn(move || serve(options)));
+        peers.insert(role, address);
+    }
+    let client = InferOptions {
+        plan,
+        plan_digest,
+        peers,
+        state_dir: state.path().join("client"),
+        stored: false,
+        runs: 2,
+        connect_within: patience,
+        stall: Some(patience),
+        log: Arc::new(|_| ()),
+    };
+    let outcome = infer(&client, &inputs(case)).unwrap();
+    servers.into_iter().for_each(|server| assert!(server.join().unwrap().is_ok()));
+    let bits = |outputs: Vec<mpcc_runtime::client::Output>| outputs.into_iter().map(|o| o.raw);
+    outcome.outputs.into_iter().map(|run| bits(run).collect()).collect()
+}
