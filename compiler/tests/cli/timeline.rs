@@ -159,9 +159,9 @@ fn a_page_of_both_and_of_what_is_predicted() {
 fn refusals() {
     let site = Site::compiled();
     site.predict("none", 0.0);
-    assert_snapshot!(site.refusal("explain none.plan --timeline t.html"), @"");
-    assert_snapshot!(site.refusal("explain none.plan --timeline none/t.html"), @"");
-    assert_snapshot!(site.refusal("run m.plan --trace none/t.json"), @"");
-    assert_snapshot!(site.refusal("run m.plan --timeline ."), @"");
-    assert_snapshot!(site.refusal("run m.plan --trace t --timeline t"), @"");
+    assert_snapshot!(site.refusal("explain none.plan --timeline t.html"), @"1: error: `none.plan` has no predicted times; measure them: mpcc run none.plan --timeline t.html");
+    assert_snapshot!(site.refusal("explain none.plan --timeline none/t.html"), @"1: error: cannot write `none/t.html`; check the directory and the free space: No such file or directory (os error 2)");
+    assert_snapshot!(site.refusal("run m.plan --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");
+    assert_snapshot!(site.refusal("run m.plan --timeline ."), @"1: error: cannot write `.`; check the directory and the free space: is a directory");
+    assert_snapshot!(site.refusal("run m.plan --trace t --timeline t"), @"1: error: --trace and --timeline name the same file; give two names");
 }

@@ -36,6 +36,7 @@ const main = data.measured ? "measured" : "predicted";
 function build() {
   const what = data.measured ? "measured" : "predicted";
   document.title = `${data.model}: ${what} timeline`;
+  document.body.classList.toggle("both", data.measured && data.predicted);
   document.getElementById("title").textContent = `${data.model}: ${what} timeline`;
   const length = source => windowsOf(source).map(w => `${data.phases[w.phase]} ${time(w.end - w.start)}`).join(", ");
   const about = [data.about];
