@@ -131,10 +131,12 @@ impl Executor {
     /// What was recorded so far, if it was asked for.
     pub fn trace(&self) -> Option<PhaseTrace> {
         let steps = self.role.steps(self.phase);
-        let message = |at: usize| match steps[at].op {
-            StepOp::Send { message, .. } => Some((message, false)),
-            StepOp::Receive { message, .. } => Some((message, true)),
-            _ => None,
+        let message = |at: usize| {
+            if let StepOp::Send { message, .. } = steps[at].op {
+                return Some((message, false));
+            }
+            let StepOp::Receive { message, .. } = steps[at].op else { return None };
+            Some((message, true))
         };
         let state = self.lock();
         state.recorder.as_ref().map(|recorder| recorder.finish(self.phase, message))

@@ -164,7 +164,7 @@ fn unfilter(filter: u8, line: &[u8], above: &[u8], depth: usize) -> Vec<u8> {
             0 => 0,
             1 => left,
             2 => above[i],
-            3 => ((u16::from(left) + u16::from(above[i])) / 2) as u8,
+            3 => left.midpoint(above[i]),
             _ => paeth(left, above[i], corner),
         };
         out[i] = line[i].wrapping_add(guess);

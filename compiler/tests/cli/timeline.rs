@@ -138,9 +138,9 @@ fn a_page_of_both_and_of_what_is_predicted() {
     let both = data(&site, "both.html");
     assert_eq!((&both["measured"], &both["predicted"]), (&true.into(), &true.into()));
     let of = |data: &Value, source: &str| {
-        let mut lines = lanes(data);
-        lines.push('\n');
-        lines.lines().filter(|l| l.contains(source)).map(|l| format!("{l}\n")).collect::<String>()
+        let lines = lanes(data);
+        let lines = lines.lines().filter(|line| line.contains(source));
+        lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(site.stdout("explain some.plan --timeline p.html"), site.stdout("explain m.plan"));
     let predicted = data(&site, "p.html");

@@ -96,15 +96,18 @@ impl Events<'_> {
             })
         };
         let message = |id: u32| &plan.messages[id as usize];
-        match step.op {
-            StepOp::Send { message: id, .. } if self.has_steps(message(id).to) => {
-                vec![event, arrow("s", id)]
-            }
-            StepOp::Receive { message: id, .. } if self.has_steps(message(id).from) => {
-                vec![event, arrow("f", id)]
-            }
-            _ => vec![event],
+        let mut events = vec![event];
+        if let StepOp::Send { message: id, .. } = step.op
+            && self.has_steps(message(id).to)
+        {
+            events.push(arrow("s", id));
         }
+        if let StepOp::Receive { message: id, .. } = step.op
+            && self.has_steps(message(id).from)
+        {
+            events.push(arrow("f", id));
+        }
+        events
     }
 
     fn has_steps(&self, role: Role) -> bool {

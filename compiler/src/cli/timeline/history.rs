@@ -127,10 +127,11 @@ impl History {
                 for (at, step) in role.steps(phase).iter().enumerate() {
                     let (start, end) = (begin + step.predicted_us.0, begin + step.predicted_us.1);
                     bars.push(Bar { phase, step: at as u32, thread: 0, start, end });
-                    match step.op {
-                        StepOp::Send { message, .. } => drop(handed.insert(message, end)),
-                        StepOp::Receive { message, .. } => drop(arrived.insert(message, start)),
-                        _ => {}
+                    if let StepOp::Send { message, .. } = step.op {
+                        handed.insert(message, end);
+                    }
+                    if let StepOp::Receive { message, .. } = step.op {
+                        arrived.insert(message, start);
                     }
                 }
             }

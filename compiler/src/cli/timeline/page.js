@@ -34,7 +34,7 @@ const main = data.measured ? "measured" : "predicted";
 // The page around the lanes.
 
 function build() {
-  const what = data.measured ? "measured" : "predicted";
+  const what = ["measured", "predicted"].filter(source => data[source]).join(" and ");
   document.title = `${data.model}: ${what} timeline`;
   document.body.classList.toggle("both", data.measured && data.predicted);
   document.getElementById("title").textContent = `${data.model}: ${what} timeline`;
@@ -192,7 +192,9 @@ function drawLane(lane, palette) {
     for (let c = Math.max(Math.floor(left), 0); c <= Math.floor(right) && c < width; c++) {
       if (c !== column) flush();
       column = c;
-      shares[kind] += Math.max(Math.min(right, c + 1) - Math.max(left, c), 1e-6);
+      // A message of which only the arrival is known is a mark of full height.
+      const least = kind === WIRE && right === left ? 1 : 1e-6;
+      shares[kind] += Math.max(Math.min(right, c + 1) - Math.max(left, c), least);
     }
   }
   flush();
