@@ -54,6 +54,7 @@ fn predictions(runs: u64) -> anyhow::Result<InferOutcome> {
             fill: None,
             connect_within: patience,
             stall: Some(patience),
+            trace: None,
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
         };
@@ -70,6 +71,7 @@ fn predictions(runs: u64) -> anyhow::Result<InferOutcome> {
         runs,
         connect_within: patience,
         stall: Some(patience),
+        trace: None,
         log: Arc::new(|_| ()),
     };
     let outcome = infer(&client, &[model.sample(7)])?;

@@ -11,6 +11,7 @@ use crate::kernels::Scratch;
 use crate::mask::Masks;
 use crate::packet::{Counts, Packet};
 use crate::role::RoleState;
+use crate::trace::{Clock, PhaseTrace, Recorder};
 use mpcc_ir::plan::{MessageKind, Phase, Step, StepOp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -58,6 +59,7 @@ struct State {
     counts: Counts,
     started: Instant,
     ended: Option<Instant>,
+    recorder: Option<Recorder>,
 }
 
 impl Executor {
@@ -79,6 +81,7 @@ impl Executor {
             counts: Counts::default(),
             started: Instant::now(),
             ended: None,
+            recorder: None,
             missing,
         };
         for (at, step) in role.steps(phase).iter().enumerate() {
@@ -119,6 +122,26 @@ impl Executor {
         state.ended.unwrap_or_else(Instant::now).saturating_duration_since(state.started)
     }
 
+    /// Records when each step is executed and each message comes and goes. To be called before anything happens.
+    pub fn record(&self, clock: Clock) {
+        let mut state = self.lock();
+        state.recorder = Some(Recorder::new(clock, self.role.steps(self.phase).len()));
+    }
+
+    /// What was recorded so far, if it was asked for.
+    pub fn trace(&self) -> Option<PhaseTrace> {
+        let steps = self.role.steps(self.phase);
+        let message = |at: usize| {
+            if let StepOp::Send { message, .. } = steps[at].op {
+                return Some((message, false));
+            }
+            let StepOp::Receive { message, .. } = steps[at].op else { return None };
+            Some((message, true))
+        };
+        let state = self.lock();
+        state.recorder.as_ref().map(|recorder| recorder.finish(self.phase, message))
+    }
+
     /// Stops all work; the first error wins and is what [`Executor::work`] returns.
     pub fn fail(&self, error: RunError) {
         let mut state = self.lock();
@@ -133,6 +156,15 @@ impl Executor {
     /// # Errors
     /// [`RunError::Peer`] for a message that the plan does not have for this role and phase, or a second copy.
     pub fn deliver(&self, packet: Packet) -> Result<(), RunError> {
+        self.deliver_late(packet, None)
+    }
+
+    /// As [`Executor::deliver`], for a message that has been here since `arrived`.
+    pub(crate) fn deliver_late(
+        &self,
+        packet: Packet,
+        arrived: Option<Instant>,
+    ) -> Result<(), RunError> {
         let name = self.role.role();
         let peer = |source| RunError::Peer { role: name, source };
         packet.check(self.role.plan(), name).map_err(peer)?;
@@ -150,6 +182,9 @@ impl Executor {
             return Err(peer(PeerError::Twice { message }));
         }
         state.counts.count_depth(packet.phase, packet.depth);
+        if let Some(recorder) = &mut state.recorder {
+            recorder.message(step as usize, arrived.unwrap_or_else(Instant::now));
+        }
         self.arrive(&mut state, step as usize, packet.depth);
         drop(state);
         self.wake.notify_one();
@@ -166,13 +201,14 @@ impl Executor {
         }
     }
 
-    /// Runs ready steps on the calling thread; several threads may call this at once.
+    /// Runs ready steps on the calling thread; several threads, told apart by number, may call this at once.
     ///
     /// # Errors
     /// The first error of any thread, or [`RunError::Stalled`] where a message does not come in time.
     pub fn work(
         &self,
         until: Until,
+        thread: u16,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
     ) -> Result<(), RunError> {
@@ -185,7 +221,7 @@ impl Executor {
                 return Ok(());
             }
             if let Some(Reverse((_, at))) = state.ready.pop() {
-                state = self.execute(state, at as usize, scratch, outbox);
+                state = self.execute(state, at as usize, thread, scratch, outbox);
                 continue;
             }
             if state.running == 0 && self.nothing_comes(&state) {
@@ -236,6 +272,7 @@ impl Executor {
         &'a self,
         mut state: MutexGuard<'a, State>,
         at: usize,
+        thread: u16,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
     ) -> MutexGuard<'a, State> {
@@ -247,16 +284,23 @@ impl Executor {
             None
         };
         state.running += 1;
+        let mut handed = Handed { wanted: state.recorder.is_some(), at: None };
         drop(state);
         let start = Instant::now();
         let lost = LostThread(self);
-        let done = self.step(step, depth, payload, scratch, outbox);
+        let done = self.step(step, depth, payload, scratch, outbox, &mut handed);
         std::mem::forget(lost);
-        let busy = start.elapsed().as_nanos() as u64;
+        let busy = start.elapsed();
 
         let mut state = self.lock();
         state.running -= 1;
-        state.counts.busy_ns += busy;
+        state.counts.busy_ns += busy.as_nanos() as u64;
+        if let Some(recorder) = &mut state.recorder {
+            recorder.step(at, thread, start, busy);
+            if let Some(handed) = handed.at {
+                recorder.message(at, handed);
+            }
+        }
         if let Err(error) = done {
             state.failed.get_or_insert(error);
             self.wake.notify_all();
@@ -293,6 +337,7 @@ impl Executor {
         payload: Option<Vec<u8>>,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
+        handed: &mut Handed,
     ) -> Result<(), RunError> {
         let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch)?;
         let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else {
@@ -301,6 +346,7 @@ impl Executor {
         let info = &self.role.plan().messages[message as usize];
         let (from, to) = (info.from, info.to);
         let (phase, run) = (self.phase, self.run);
+        handed.at = handed.wanted.then(Instant::now);
         outbox.send(Packet { from, to, phase, run, message, depth, payload })
     }
 
@@ -328,6 +374,12 @@ impl Executor {
     }
 }
 
+/// When a message was handed to the outbox, where a recorder wants to know.
+struct Handed {
+    wanted: bool,
+    at: Option<Instant>,
+}
+
 /// Tells the other threads when a kernel panics, so that they do not wait for its step.
 struct LostThread<'a>(&'a Executor);
 
@@ -350,15 +402,16 @@ pub fn work_on(
     let threads = scratch.len();
     let Some((own, others)) = scratch.split_first_mut() else { return Ok(()) };
     std::thread::scope(|scope| {
-        let start = |scratch| {
-            let work = move || executor.work(until, scratch, outbox);
+        let start = |(scratch, thread)| {
+            let work = move || executor.work(until, thread, scratch, outbox);
             std::thread::Builder::new().spawn_scoped(scope, work)
         };
-        let helpers: Vec<_> = others.iter_mut().map_while(|scratch| start(scratch).ok()).collect();
+        let helpers: Vec<_> =
+            others.iter_mut().zip(1..).map_while(|other| start(other).ok()).collect();
         if helpers.len() + 1 < threads {
             executor.fail(RunError::Threads { role: executor.role.role(), threads });
         }
-        let mut result = executor.work(until, own, outbox);
+        let mut result = executor.work(until, 0, own, outbox);
         for helper in helpers {
             let lost = RunError::ThreadLost { role: executor.role.role() };
             result = result.and(helper.join().unwrap_or(Err(lost)));

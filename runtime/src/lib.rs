@@ -26,6 +26,7 @@ pub mod share;
 pub mod sim;
 pub mod store;
 pub mod tensors;
+pub mod trace;
 
 pub use client::Output;
 pub use error::{PeerError, PlanError, RunError};

@@ -10,6 +10,7 @@ use crate::packet::Packet;
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// How many runs a message may be ahead of the current one.
 pub const AHEAD: u64 = 2;
@@ -23,7 +24,8 @@ pub struct Mailbox {
 #[derive(Default)]
 struct State {
     open: BTreeMap<Stage, Arc<Executor>>,
-    early: BTreeMap<Stage, BTreeMap<u32, Packet>>,
+    /// With the time of arrival.
+    early: BTreeMap<Stage, BTreeMap<u32, (Packet, Instant)>>,
     closed: BTreeSet<Stage>,
     current: u64,
     failed: Option<RunError>,
@@ -69,7 +71,7 @@ impl Mailbox {
             return Err(peer(PeerError::WrongRun { role, run, current }));
         }
         let message = packet.message;
-        match state.early.entry(at).or_default().insert(message, packet) {
+        match state.early.entry(at).or_default().insert(message, (packet, Instant::now())) {
             None => Ok(()),
             Some(_) => Err(peer(PeerError::Twice { message })),
         }
@@ -87,8 +89,8 @@ impl Mailbox {
         }
         state.current = state.current.max(at.0);
         state.open.insert(at, Arc::clone(executor));
-        for packet in state.early.remove(&at).unwrap_or_default().into_values() {
-            executor.deliver(packet)?;
+        for (packet, arrived) in state.early.remove(&at).unwrap_or_default().into_values() {
+            executor.deliver_late(packet, Some(arrived))?;
         }
         Ok(())
     }
@@ -107,7 +109,7 @@ impl Mailbox {
     /// Takes the messages of the setup phase out, for a role that has no steps.
     pub fn take_setup(&self) -> Vec<Packet> {
         let early = self.lock().early.remove(&stage(Phase::Setup, 0));
-        early.unwrap_or_default().into_values().collect()
+        early.unwrap_or_default().into_values().map(|(packet, _)| packet).collect()
     }
 
     /// Makes `run` the current one; older runs are over.

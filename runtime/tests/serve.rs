@@ -10,6 +10,7 @@ use mpcc_ir::plan::{Phase, Plan, Role, Word};
 use mpcc_runtime::serve::{
     InferOptions, InferOutcome, Report, ServeError, ServeOptions, StopHandle, infer, serve,
 };
+use mpcc_runtime::trace::{Clock, Trace};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -67,6 +68,7 @@ impl Town {
             fill: None,
             connect_within: Duration::from_secs(10),
             stall: Some(Duration::from_secs(10)),
+            trace: None,
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
         }
@@ -104,6 +106,7 @@ impl Town {
             runs,
             connect_within: Duration::from_secs(10),
             stall: Some(Duration::from_secs(10)),
+            trace: None,
             log: Arc::new(|_| ()),
         }
     }
@@ -372,4 +375,68 @@ fn a_bad_input_calls_nobody() {
         error.to_string(),
         "input `x`, element 3: not a finite number; clean the data first"
     );
+}
+
+/// Every step once, after those before it; every message received after it was sent.
+#[test]
+fn a_trace_has_every_step_and_message_once() {
+    let mut town = Town::new(2);
+    let clock = Clock::new();
+    let roles = town.start(&town.roles(), |options| {
+        options.trace = Some(clock);
+        options.threads = 2;
+        options.runs = Some(3);
+    });
+    let client = InferOptions { trace: Some(clock), ..town.client(3) };
+    let (x, _, _) = product_data(Word::W32, N);
+    let outcome = infer(&client, &[x]).unwrap();
+    let reports = join(roles).into_values().map(Result::unwrap);
+    let last = outcome.report.runs[2].run;
+    let traces = reports.chain([outcome.report]).filter_map(|report| report.trace);
+    let traces: Vec<Trace> = traces.collect();
+    assert_eq!(traces.len(), 4, "P0, P1, the dealer and the client");
+    let plan = &town.plan;
+    let mut sent = BTreeMap::new();
+    let mut received = BTreeMap::new();
+    for trace in &traces {
+        assert_eq!(trace.run, last, "{}", trace.role);
+        for phase in &trace.phases {
+            let steps = plan.role(trace.role).map_or(&[][..], |own| own.steps(phase.phase));
+            let order: Vec<u32> = phase.steps.iter().map(|step| step.step).collect();
+            assert_eq!(order, (0..steps.len() as u32).collect::<Vec<_>>());
+            for (step, time) in steps.iter().zip(&phase.steps) {
+                assert!(time.start_ns <= time.end_ns && time.thread < trace.threads);
+                for &before in &step.after {
+                    assert!(phase.steps[before as usize].end_ns <= time.start_ns);
+                }
+            }
+            for time in &phase.sent {
+                assert_eq!(plan.messages[time.message as usize].from, trace.role);
+                assert!(sent.insert(time.message, time.at_ns).is_none());
+            }
+            for time in &phase.received {
+                assert_eq!(plan.messages[time.message as usize].to, trace.role);
+                assert!(received.insert(time.message, time.at_ns).is_none());
+            }
+        }
+    }
+    for (id, message) in plan.messages.iter().enumerate() {
+        let (sent, received) = (sent.get(&(id as u32)), received.get(&(id as u32)));
+        // An outside owner of the weights has no steps, and keeps no trace.
+        assert_eq!(sent.is_none(), message.from == Role::Owner, "message {id}");
+        assert_eq!(received.is_none(), message.to == Role::Owner, "message {id}");
+        if let (Some(sent), Some(received)) = (sent, received) {
+            assert!(sent <= received, "message {id}: {sent} {received}");
+        }
+    }
+}
+
+#[test]
+fn no_trace_unless_asked_for() {
+    let mut town = Town::new(2);
+    let roles = town.start(&town.roles(), |options| options.runs = Some(1));
+    let (x, _, _) = product_data(Word::W32, N);
+    let outcome = infer(&town.client(1), &[x]).unwrap();
+    let reports = join(roles).into_values().map(Result::unwrap);
+    assert!(reports.chain([outcome.report]).all(|report| report.trace.is_none()));
 }

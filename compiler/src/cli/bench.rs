@@ -52,7 +52,7 @@ impl Bench {
             note("running in the clear");
             clear.run(self.runs)?;
         }
-        let summary = deployment.run(&inputs, self.runs, self.threads)?;
+        let summary = deployment.run(&inputs, self.runs, self.threads, false)?;
         let difference = match &mut clear {
             Some(clear) => {
                 note("running in the clear");

@@ -17,11 +17,17 @@ pub(crate) struct Explain {
     /// Print the whole plan as text: every step, buffer and message
     #[arg(long, conflicts_with = "json")]
     text: bool,
+    /// Also write a page that shows when each role computes, sends and waits, as the plan predicts
+    #[arg(long, value_name = "OUT.html")]
+    timeline: Option<PathBuf>,
 }
 
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (plan, digest) = super::read_plan(&self.plan)?;
+        if let Some(path) = &self.timeline {
+            super::timeline::write_predicted(&self.plan, &plan, path)?;
+        }
         if self.json {
             super::print_json(&as_json(&plan, &digest))
         } else if self.text {

@@ -7,6 +7,7 @@ mod inspect;
 mod model_args;
 mod run;
 mod tensors;
+mod timeline;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod browser;
 mod data;
 mod help;
 mod models;
 mod outputs;
 mod plans;
 mod site;
+mod timeline;
 mod verbs;

@@ -53,6 +53,7 @@ impl Infer {
             runs: self.runs,
             connect_within: loaded.connect_within(),
             stall: loaded.stall(),
+            trace: None,
             log: log(),
         };
         let outcome = infer(&options, &inputs)?;

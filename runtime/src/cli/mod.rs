@@ -89,6 +89,7 @@ impl Loaded {
             fill: None,
             connect_within: self.connect_within(),
             stall: self.stall(),
+            trace: None,
             log: log(),
             stop: stop_on_signals()?,
         })

@@ -45,6 +45,7 @@ fn run(session: &mut Session, next: &mut u64) -> Result<Report, ServeError> {
         reserved = run + 1;
         session.ledger.reserve(reserved)?;
     }
+    report.trace = machine.into_trace();
     Ok(report)
 }
 

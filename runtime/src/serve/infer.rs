@@ -12,6 +12,7 @@ use crate::net::hub::{Hub, HubOptions, Receiver};
 use crate::net::link::Link;
 use crate::packet::Packet;
 use crate::store::Store;
+use crate::trace::{Clock, MessageTime, Trace};
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct InferOptions {
     pub connect_within: Duration,
     /// How long a message may be late; `None` waits for ever.
     pub stall: Option<Duration>,
+    /// Record with this clock when each message comes and goes, for [`Report::trace`].
+    pub trace: Option<Clock>,
     /// Where lines for people go.
     pub log: Log,
 }
@@ -154,7 +157,9 @@ fn one_run(
     let mut client = ClientRun::new(Arc::clone(&options.plan), run, inputs)?;
     let start = Instant::now();
     let claimed = claim(options, source, links, &mut client);
-    let done = claimed.and_then(|()| exchange(options, links, &mut client, start));
+    let mut times = Times::new(options, run);
+    let done = claimed.and_then(|()| exchange(options, links, &mut client, start, &mut times));
+    outcome.report.trace = times.0.map(|(_, trace)| trace);
     match done {
         Ok(times) => {
             let counts = client.counts();
@@ -174,6 +179,22 @@ fn one_run(
             let _ = links.send(p0, Frame::control(Kind::Abort, run, vec![]));
             Err(error)
         }
+    }
+}
+
+/// The messages of a run, where their times are wanted.
+struct Times(Option<(Clock, Trace)>);
+
+impl Times {
+    fn new(options: &InferOptions, run: u64) -> Self {
+        let trace = |clock| (clock, Trace { run, ..Trace::new(Role::Client, 0) });
+        Self(options.trace.map(trace))
+    }
+
+    fn add(&mut self, packet: &Packet, at: Instant) {
+        let Some((clock, trace)) = &mut self.0 else { return };
+        let time = MessageTime { message: packet.message, at_ns: clock.ns(at) };
+        trace.message(packet.phase, packet.to == Role::Client, time);
     }
 }
 
@@ -212,12 +233,14 @@ fn exchange(
     links: &Links,
     client: &mut ClientRun,
     start: Instant,
+    times: &mut Times,
 ) -> Result<(f64, f64), ServeError> {
     let mut sent = None;
     loop {
         if let Some(packets) = client.masked_inputs() {
             sent = Some((start.elapsed(), Instant::now()));
             for packet in packets {
+                times.add(&packet, Instant::now());
                 links.send(packet.to, data(packet))?;
             }
         }
@@ -229,7 +252,10 @@ fn exchange(
             state.packets.pop_front().map(Ok).or_else(|| over(state).map(Err))
         });
         match next {
-            Ok(Ok(packet)) => client.deliver(packet)?,
+            Ok(Ok((packet, arrived))) => {
+                times.add(&packet, arrived);
+                client.deliver(packet)?;
+            }
             Ok(Err(role)) => {
                 let why = "it left in the middle of the run; see its log".into();
                 return Err(ServeError::PeerEnded { role, why });
@@ -265,7 +291,7 @@ struct State {
     links: BTreeMap<Role, Arc<Link>>,
     accepted: Option<u64>,
     used: BTreeSet<u64>,
-    packets: VecDeque<Packet>,
+    packets: VecDeque<(Packet, Instant)>,
     ended: BTreeSet<Role>,
     failure: Option<ServeError>,
 }
@@ -345,7 +371,7 @@ impl Receiver for Links {
             (Kind::Data, _) => {
                 let packet =
                     Packet { from, to, phase, run, message, depth, payload: frame.payload };
-                self.lock().packets.push_back(packet);
+                self.lock().packets.push_back((packet, Instant::now()));
             }
             (Kind::Accept, Role::Party(0)) => self.lock().accepted = Some(run),
             (Kind::Bye, _) => {

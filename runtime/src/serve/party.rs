@@ -32,6 +32,7 @@ fn run(session: &mut Session, next: &mut u64) -> Result<Report, ServeError> {
     }
     drop(keep);
     serve_runs(session, &mut machine, begin, &mut report, next)?;
+    report.trace = machine.into_trace();
     Ok(report)
 }
 

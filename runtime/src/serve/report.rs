@@ -2,6 +2,7 @@
 
 use crate::executor::Executor;
 use crate::packet::Counts;
+use crate::trace::Trace;
 use mpcc_ir::plan::{Phase, Role};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,10 @@ pub struct Report {
     pub wire_bytes: u64,
     /// Openings on the longest causal chain, over all runs.
     pub rounds: u32,
+    /// When each step of the setup and of the last run was executed, where that was asked for. Not part of
+    /// the serialised report: it may be long.
+    #[serde(skip)]
+    pub trace: Option<Trace>,
 }
 
 impl Report {
@@ -80,6 +85,7 @@ impl Report {
             sent_bytes: SentBytes::default(),
             wire_bytes: 0,
             rounds: 0,
+            trace: None,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::params::Params;
 use crate::role::RoleState;
 use crate::share::Seed;
 use crate::store::Store;
+use crate::trace::{Clock, Trace};
 use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
 use mpcc_ir::weights::Weights;
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub struct ServeOptions {
     pub connect_within: Duration,
     /// How long a message may be late once a phase has begun; `None` waits for ever.
     pub stall: Option<Duration>,
+    /// Record with this clock when each step is executed, for [`Report::trace`].
+    pub trace: Option<Clock>,
     /// Where lines for people go.
     pub log: Log,
     /// Ends the session from another thread.
@@ -240,8 +243,11 @@ impl Session {
         };
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
         let arena = role.run_arena()?;
-        let scratch = (0..self.options.threads.max(1)).map(|_| Scratch::new()).collect();
-        Ok(Machine { role, arena, scratch, stall: self.options.stall })
+        let scratch: Vec<Scratch> =
+            (0..self.options.threads.max(1)).map(|_| Scratch::new()).collect();
+        let trace = Trace::new(self.options.role, scratch.len());
+        let trace = self.options.trace.map(|clock| (clock, trace));
+        Ok(Machine { role, arena, scratch, stall: self.options.stall, trace })
     }
 
     /// Ends the links, and says what the session was.
@@ -267,6 +273,7 @@ pub(super) struct Machine {
     arena: Arc<Arena>,
     scratch: Vec<Scratch>,
     stall: Option<Duration>,
+    trace: Option<(Clock, Trace)>,
 }
 
 impl Machine {
@@ -279,6 +286,9 @@ impl Machine {
         opened: impl FnOnce(),
     ) -> (Arc<Executor>, Result<(), RunError>) {
         let executor = self.role.start(phase, run, &self.arena);
+        if let Some((clock, _)) = &self.trace {
+            executor.record(*clock);
+        }
         let outbox: &dyn Outbox = match (&stored, phase) {
             // What the stored messages of a setup answer was sent when the store was filled.
             (Some(_), Phase::Setup) => &Nowhere,
@@ -297,7 +307,15 @@ impl Machine {
         };
         let done = begin();
         control.mailbox.close(&executor);
+        if let Some(((_, trace), phase)) = self.trace.as_mut().zip(executor.trace()) {
+            trace.add(run, phase);
+        }
         (executor, done)
+    }
+
+    /// What was recorded in the setup and in the last run.
+    pub(super) fn into_trace(self) -> Option<Trace> {
+        self.trace.map(|(_, trace)| trace)
     }
 }
 

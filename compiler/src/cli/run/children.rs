@@ -3,8 +3,9 @@
 use anyhow::{Context as _, bail};
 use mpcc_ir::plan::{Plan, Role, WeightsMode};
 use mpcc_runtime::serve::Report;
+use mpcc_runtime::trace::Trace;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// What a role says first: the address it listens at, empty if nobody calls it; or why it cannot start.
@@ -18,11 +19,22 @@ pub(crate) struct Local<'a> {
     pub(crate) state: &'a Path,
     pub(crate) runs: u64,
     pub(crate) threads: usize,
+    /// Have the roles record when they execute each step.
+    pub(crate) trace: bool,
+}
+
+/// A role process that is ready.
+struct Started {
+    role: Role,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// Where it leaves its trace, if it keeps one.
+    trace: Option<PathBuf>,
 }
 
 /// Role processes; killed when dropped before they have ended by themselves.
 pub(crate) struct Children {
-    children: Vec<(Role, Child, BufReader<ChildStdout>)>,
+    children: Vec<Started>,
     /// Addresses of those that listen.
     pub(crate) addresses: Vec<(Role, String)>,
 }
@@ -47,7 +59,9 @@ impl Children {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["role", "--role", &role.to_string()]);
         command.arg("--plan").arg(local.plan);
-        command.arg("--state").arg(local.state.join(role.to_string()));
+        let state = local.state.join(role.to_string());
+        let trace = local.trace.then(|| state.join("trace.json"));
+        command.arg("--state").arg(state);
         command.args(["--runs", &local.runs.to_string()]);
         command.args(["--threads", &local.threads.to_string()]);
         let knows_weights = match plan.weights {
@@ -58,6 +72,9 @@ impl Children {
         if knows_weights {
             command.arg("--weights").arg(local.weights);
         }
+        if let Some(trace) = &trace {
+            command.arg("--trace").arg(trace);
+        }
         for (peer, address) in &self.addresses {
             command.arg("--peer").arg(format!("{peer}={address}"));
         }
@@ -66,7 +83,7 @@ impl Children {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         let read = stdout.read_line(&mut line);
-        self.children.push((role, child, stdout));
+        self.children.push(Started { role, child, stdout, trace });
         read?;
         let ready: Ready = serde_json::from_str(&line).context("it ended before it was ready")?;
         ready.map_err(anyhow::Error::msg)
@@ -75,23 +92,32 @@ impl Children {
     /// Waits for all roles to end and collects their reports.
     pub(crate) fn finish(mut self) -> anyhow::Result<Vec<(Role, Report)>> {
         let mut reports = Vec::new();
-        for (role, child, stdout) in &mut self.children {
+        for Started { role, child, stdout, trace } in &mut self.children {
             let mut line = String::new();
             stdout.read_line(&mut line)?;
             let status = child.wait()?;
             if !status.success() {
                 bail!("{role} failed");
             }
-            let report = serde_json::from_str(&line);
-            reports.push((*role, report.with_context(|| format!("{role} gave no report"))?));
+            let report: Result<Report, _> = serde_json::from_str(&line);
+            let mut report = report.with_context(|| format!("{role} gave no report"))?;
+            if let Some(trace) = trace {
+                report.trace =
+                    read_trace(trace).with_context(|| format!("{role} left no trace"))?;
+            }
+            reports.push((*role, report));
         }
         Ok(reports)
     }
 }
 
+fn read_trace(path: &Path) -> anyhow::Result<Option<Trace>> {
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
 impl Drop for Children {
     fn drop(&mut self) {
-        for (_, child, _) in &mut self.children {
+        for Started { child, .. } in &mut self.children {
             // One that has ended cannot be killed, which is as well.
             let _ = child.kill();
             let _ = child.wait();

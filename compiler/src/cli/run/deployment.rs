@@ -10,6 +10,7 @@ use mpcc_ir::plan::Plan;
 use mpcc_runtime::client::ClientRun;
 use mpcc_runtime::serve::{InferOptions, infer};
 use mpcc_runtime::tensors::{random_inputs, read_inputs};
+use mpcc_runtime::trace::Clock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +62,13 @@ impl Deployment {
         Ok(inputs)
     }
 
-    /// Starts the roles, runs the inputs, collects what all report.
+    /// Starts the roles, runs the inputs, collects what all report, with the times of steps if `trace`.
     pub(crate) fn run(
         &self,
         inputs: &[Vec<f32>],
         runs: u64,
         threads: u16,
+        trace: bool,
     ) -> anyhow::Result<Summary> {
         let progress = Progress::new();
         progress.stage("starting the roles");
@@ -78,6 +80,7 @@ impl Deployment {
             state: state.path(),
             runs,
             threads: usize::from(threads),
+            trace,
         };
         let children = Children::start(&self.plan, &local)?;
         progress.stage("running");
@@ -91,6 +94,7 @@ impl Deployment {
                 runs,
                 connect_within: Duration::from_secs(60),
                 stall: Some(Duration::from_secs(600)),
+                trace: trace.then(Clock::new),
                 log: Arc::new(|_| ()),
             },
             inputs,

@@ -7,6 +7,7 @@ pub(crate) mod report;
 pub(crate) mod role;
 
 use super::model_args::ModelArgs;
+use super::timeline::TraceFiles;
 use anyhow::bail;
 use deployment::{Deployment, is_onnx};
 use mpcc_runtime::tensors::{check_output_file, write_outputs};
@@ -38,6 +39,8 @@ pub(crate) struct Run {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    files: TraceFiles,
+    #[command(flatten)]
     how: ModelArgs,
 }
 
@@ -48,6 +51,7 @@ impl Run {
         if let Some(path) = &self.output {
             check_output_file(path, plan)?;
         }
+        self.files.check()?;
         let itself = is_onnx(&self.model).then_some(self.model.as_path());
         let compare = self.compare.as_deref().or(itself);
         let reference = compare.map(|with| Reference::open(with, plan)).transpose()?;
@@ -55,10 +59,11 @@ impl Run {
             bail!("stored outputs belong to certain inputs: give those with -i");
         }
         let inputs = deployment.inputs(&self.inputs)?;
-        let summary = deployment.run(&inputs, self.runs, self.threads)?;
+        let summary = deployment.run(&inputs, self.runs, self.threads, self.files.wanted())?;
         if let Some(path) = &self.output {
             write_outputs(path, summary.outputs())?;
         }
+        self.files.write(plan, &summary.traces())?;
         let compared = reference.map(|with| with.compare(plan, &inputs, summary.outputs()));
         let difference = compared.transpose()?;
         if self.json {

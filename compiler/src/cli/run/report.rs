@@ -6,6 +6,7 @@ use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{OutputPort, Plan, Role};
 use mpcc_runtime::client::Output;
 use mpcc_runtime::serve::{InferOutcome, Report};
+use mpcc_runtime::trace::Trace;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -102,6 +103,12 @@ impl Summary {
     /// The outputs of the last run.
     pub(crate) fn outputs(&self) -> &[Output] {
         self.outcome.outputs.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// What the roles recorded, if they were asked to.
+    pub(crate) fn traces(&self) -> Vec<Trace> {
+        let reports = self.reports.iter().map(|(_, report)| report);
+        reports.chain([&self.outcome.report]).filter_map(|report| report.trace.clone()).collect()
     }
 
     /// Largest over the roles: a phase ends when its last role has ended.

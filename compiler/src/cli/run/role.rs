@@ -9,6 +9,7 @@ use mpcc_ir::plan::Role;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::error::in_one_line;
 use mpcc_runtime::serve::{ServeOptions, StopHandle, serve};
+use mpcc_runtime::trace::Clock;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +34,14 @@ pub(crate) struct RoleProcess {
     runs: u64,
     #[arg(long)]
     threads: usize,
+    /// Record when each step is executed, and leave it in this file
+    #[arg(long)]
+    trace: Option<PathBuf>,
 }
 
 impl RoleProcess {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        let trace = self.trace.clone();
         let (options, ready): (_, Ready) = match self.prepare() {
             Ok((options, address)) => (Some(options), Ok(address)),
             Err(error) => (None, Err(in_one_line(error.chain()))),
@@ -44,7 +49,12 @@ impl RoleProcess {
         print(&serde_json::to_string(&ready)?)?;
         // Whoever started this process reports why it is not ready.
         let Some(options) = options else { return Ok(()) };
-        print(&serde_json::to_string(&serve(options)?)?)
+        let report = serve(options)?;
+        if let Some(path) = trace {
+            // Not part of the report's line: it has a record for every step.
+            std::fs::write(path, serde_json::to_vec(&report.trace)?)?;
+        }
+        print(&serde_json::to_string(&report)?)
     }
 
     /// Reads the files and opens the port; with the options, the port's address.
@@ -78,6 +88,7 @@ impl RoleProcess {
             fill: None,
             connect_within: Duration::from_secs(60),
             stall: Some(Duration::from_secs(600)),
+            trace: self.trace.is_some().then(Clock::new),
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
         };

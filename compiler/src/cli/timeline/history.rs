@@ -1,0 +1,258 @@
+//! When what happened, measured or predicted, in one form.
+//!
+//! All times are microseconds; the online phase begins at 0, when the client sends its input. A link carries
+//! its messages in order, so a message is on the wire from when it was handed over, or the one before it had
+//! arrived, to its own arrival.
+
+use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, StepOp};
+use mpcc_runtime::trace::{PhaseTrace, Trace};
+use std::collections::BTreeMap;
+
+/// A step at its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bar {
+    pub(super) phase: Phase,
+    /// Index in the role's phase.
+    pub(super) step: u32,
+    pub(super) thread: u16,
+    pub(super) start: f64,
+    pub(super) end: f64,
+}
+
+/// A message at its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Wire {
+    pub(super) message: u32,
+    /// When it was handed to the transport, where that is known.
+    pub(super) handed: Option<f64>,
+    /// When it had the link for itself.
+    pub(super) start: f64,
+    /// When it had arrived.
+    pub(super) end: f64,
+}
+
+/// The steps of a role.
+#[derive(Clone, Debug)]
+pub(super) struct RoleHistory {
+    pub(super) role: Role,
+    pub(super) threads: u16,
+    /// In order of time.
+    pub(super) bars: Vec<Bar>,
+}
+
+/// From the beginning of a phase at the first role to its end at the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) phase: Phase,
+    pub(super) start: f64,
+    pub(super) end: f64,
+}
+
+/// What all roles did.
+pub(super) struct History {
+    /// Compute parties, the dealer, then roles without steps.
+    pub(super) roles: Vec<RoleHistory>,
+    /// In order of time for each pair of roles.
+    pub(super) wires: Vec<Wire>,
+    pub(super) windows: Vec<Window>,
+}
+
+/// What a role did in a phase: busy threads, threads that waited, its links in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Totals {
+    pub(super) busy: f64,
+    pub(super) wait: f64,
+    pub(super) wire_out: f64,
+    pub(super) wire_in: f64,
+    pub(super) bytes_out: u64,
+    pub(super) bytes_in: u64,
+}
+
+impl History {
+    /// What the roles recorded; `None` where nothing was.
+    pub(super) fn measured(plan: &Plan, traces: &[Trace]) -> Option<Self> {
+        let phases = || traces.iter().flat_map(|trace| &trace.phases);
+        let origin = origin_ns(plan, &phases().collect::<Vec<_>>())?;
+        let us = |ns: u64| (i128::from(ns) - i128::from(origin)) as f64 / 1e3;
+        let (mut handed, mut arrived) = (BTreeMap::new(), BTreeMap::new());
+        for phase in phases() {
+            handed.extend(phase.sent.iter().map(|m| (m.message, us(m.at_ns))));
+            arrived.extend(phase.received.iter().map(|m| (m.message, us(m.at_ns))));
+        }
+        let role = |trace: &Trace| {
+            let mut bars = Vec::new();
+            for phase in &trace.phases {
+                bars.extend(phase.steps.iter().map(|s| Bar {
+                    phase: phase.phase,
+                    step: s.step,
+                    thread: s.thread,
+                    start: us(s.start_ns),
+                    end: us(s.end_ns),
+                }));
+            }
+            in_order(&mut bars);
+            RoleHistory { role: trace.role, threads: trace.threads, bars }
+        };
+        let mut roles: Vec<RoleHistory> = traces.iter().map(role).collect();
+        roles.sort_by_key(|history| history.role);
+        Some(Self::new(plan, roles, wires(plan, &handed, &arrived)))
+    }
+
+    /// What the plan predicts; `None` where it predicts nothing. Each phase begins when it began in `beside`, or when the
+    /// one before it has ended.
+    pub(super) fn predicted(plan: &Plan, beside: Option<&Self>) -> Option<Self> {
+        let steps = |phase| plan.roles.iter().flat_map(move |role: &RolePlan| role.steps(phase));
+        let length = |phase| steps(phase).map(|step| step.predicted_us.1).fold(0.0, f64::max);
+        if Phase::ALL.iter().all(|phase| length(*phase) <= 0.0) {
+            return None;
+        }
+        let before_online = -length(Phase::Offline);
+        let begins = |phase| {
+            let window = beside.and_then(|beside| beside.windows.iter().find(|w| w.phase == phase));
+            window.map_or_else(
+                || match phase {
+                    Phase::Setup => before_online - length(Phase::Setup),
+                    Phase::Offline => before_online,
+                    Phase::Online => 0.0,
+                },
+                |window| window.start,
+            )
+        };
+        let (mut handed, mut arrived) = (BTreeMap::new(), BTreeMap::new());
+        let mut roles = Vec::new();
+        for role in &plan.roles {
+            let mut bars = Vec::new();
+            for phase in Phase::ALL {
+                let begin = begins(phase);
+                for (at, step) in role.steps(phase).iter().enumerate() {
+                    let (start, end) = (begin + step.predicted_us.0, begin + step.predicted_us.1);
+                    bars.push(Bar { phase, step: at as u32, thread: 0, start, end });
+                    if let StepOp::Send { message, .. } = step.op {
+                        handed.insert(message, end);
+                    }
+                    if let StepOp::Receive { message, .. } = step.op {
+                        arrived.insert(message, start);
+                    }
+                }
+            }
+            in_order(&mut bars);
+            let threads = spread(&mut bars);
+            roles.push(RoleHistory { role: role.role, threads, bars });
+        }
+        Some(Self::new(plan, roles, wires(plan, &handed, &arrived)))
+    }
+
+    fn new(plan: &Plan, roles: Vec<RoleHistory>, wires: Vec<Wire>) -> Self {
+        let windows = Phase::ALL.into_iter().filter_map(|phase| {
+            let bars = roles.iter().flat_map(|role| &role.bars).filter(|bar| bar.phase == phase);
+            let of_phase = |wire: &&Wire| plan.messages[wire.message as usize].phase == phase;
+            let wires = wires.iter().filter(of_phase);
+            let spans = bars.map(|bar| (bar.start, bar.end));
+            let spans = spans.chain(wires.map(|wire| (wire.handed.unwrap_or(wire.end), wire.end)));
+            let (start, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+            // Steps that need no input may come before it; they do not make the phase longer.
+            let start = if phase == Phase::Online { start.max(0.0) } else { start };
+            Some(Window { phase, start, end })
+        });
+        let windows = windows.collect();
+        Self { roles, wires, windows }
+    }
+
+    /// What `role` did in the phase of `window`.
+    pub(super) fn totals(&self, plan: &Plan, role: &RoleHistory, window: &Window) -> Totals {
+        let mut totals = Totals::default();
+        let bars = || role.bars.iter().filter(|bar| bar.phase == window.phase);
+        totals.busy = bars().map(|bar| bar.end - bar.start).sum();
+        for thread in 0..role.threads {
+            let own = bars().filter(|bar| bar.thread == thread);
+            totals.wait += window.end - window.start - covered(own.map(span), window);
+        }
+        let wires = |own: fn(&mpcc_ir::plan::Message) -> Role| {
+            let of_role = move |wire: &&Wire| {
+                let message = &plan.messages[wire.message as usize];
+                message.phase == window.phase && own(message) == role.role
+            };
+            self.wires.iter().filter(of_role).copied().collect::<Vec<Wire>>()
+        };
+        let bytes = |wires: &[Wire]| {
+            wires.iter().map(|wire| plan.messages[wire.message as usize].bytes).sum::<u64>()
+        };
+        let (out, into) = (wires(|m| m.from), wires(|m| m.to));
+        let used = |wires: &[Wire]| covered(wires.iter().map(|w| (w.start, w.end)), window);
+        (totals.wire_out, totals.wire_in) = (used(&out), used(&into));
+        (totals.bytes_out, totals.bytes_in) = (bytes(&out), bytes(&into));
+        totals
+    }
+}
+
+fn span(bar: &Bar) -> (f64, f64) {
+    (bar.start, bar.end)
+}
+
+/// How much of `window` the spans cover together.
+fn covered(spans: impl Iterator<Item = (f64, f64)>, window: &Window) -> f64 {
+    let mut spans: Vec<(f64, f64)> = spans.collect();
+    spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut sum, mut until) = (0.0, window.start);
+    for (start, end) in spans {
+        let (start, end) = (start.max(until), end.min(window.end));
+        if end > start {
+            sum += end - start;
+            until = end;
+        }
+    }
+    sum
+}
+
+/// When the client sent its input; otherwise when the online phase, or anything, began.
+fn origin_ns(plan: &Plan, phases: &[&PhaseTrace]) -> Option<u64> {
+    let online = || phases.iter().filter(|p| p.phase == Phase::Online);
+    let inputs: Vec<u32> = plan.inputs.iter().flat_map(|port| port.masked.clone()).collect();
+    let sent = online().flat_map(|p| &p.sent).filter(|m| inputs.contains(&m.message));
+    let steps = |phase: &&PhaseTrace| phase.steps.iter().map(|step| step.start_ns).min();
+    let first = sent.map(|m| m.at_ns).min();
+    first
+        .or_else(|| online().flat_map(|p| &p.received).map(|m| m.at_ns).min())
+        .or_else(|| online().filter_map(steps).min())
+        .or_else(|| phases.iter().filter_map(steps).min())
+}
+
+/// Messages that have arrived, one after the other on each link.
+fn wires(plan: &Plan, handed: &BTreeMap<u32, f64>, arrived: &BTreeMap<u32, f64>) -> Vec<Wire> {
+    let mut wires: Vec<Wire> = arrived
+        .iter()
+        .map(|(&message, &end)| {
+            let handed = handed.get(&message).map(|at| at.min(end));
+            Wire { message, handed, start: handed.unwrap_or(end), end }
+        })
+        .collect();
+    wires.sort_by(|a, b| a.end.total_cmp(&b.end));
+    let mut last: BTreeMap<(Role, Role), f64> = BTreeMap::new();
+    for wire in &mut wires {
+        let message = &plan.messages[wire.message as usize];
+        let last = last.entry((message.from, message.to)).or_insert(f64::NEG_INFINITY);
+        wire.start = wire.start.max(*last);
+        *last = wire.end;
+    }
+    wires
+}
+
+fn in_order(bars: &mut [Bar]) {
+    bars.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.end.total_cmp(&b.end)));
+}
+
+/// Gives each bar the first thread that is free; a plan does not say which. Returns the number of threads.
+fn spread(bars: &mut [Bar]) -> u16 {
+    let mut free_from: Vec<f64> = Vec::new();
+    for bar in bars {
+        // Times are sums of rounded numbers, so that one may end a little after the next begins.
+        let free = free_from.iter().position(|&at| at <= bar.start + 1e-6);
+        let thread = free.unwrap_or_else(|| {
+            free_from.push(0.0);
+            free_from.len() - 1
+        });
+        free_from[thread] = bar.end;
+        bar.thread = thread as u16;
+    }
+    free_from.len() as u16
+}

@@ -1,0 +1,167 @@
+//! Traces and timelines: `run --trace --timeline`, `explain --timeline`.
+
+use crate::site::Site;
+use insta::assert_snapshot;
+use mpcc_ir::codec;
+use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+impl Site {
+    pub(crate) fn plan(&self, name: &str) -> Plan {
+        codec::read_file(&self.path(name)).unwrap().0
+    }
+
+    /// A copy of `m.plan`, with its weights, in which step `i` of a phase is predicted to take from `us * i` to `us * (i + 1)`.
+    pub(crate) fn predict(&self, name: &str, us: f64) {
+        let mut plan = self.plan("m.plan");
+        for role in &mut plan.roles {
+            for steps in [&mut role.setup, &mut role.offline, &mut role.online] {
+                for (at, step) in steps.iter_mut().enumerate() {
+                    step.predicted_us = (us * at as f64, us * (at + 1) as f64);
+                }
+            }
+        }
+        codec::write_file(&self.path(&format!("{name}.plan")), &plan).unwrap();
+        self.copy("m.weights", &format!("{name}.weights"));
+    }
+}
+
+#[test]
+fn a_trace_has_every_step_and_message() {
+    let site = Site::compiled();
+    site.stdout("run m.plan -i @x.npy --runs 2 --threads 2 --trace t.json");
+    let trace: Value = serde_json::from_slice(&site.read("t.json")).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let plan = site.plan("m.plan");
+    let processes = events.iter().filter(|e| e["name"] == "process_name");
+    let name = |e: &Value| (e["pid"].as_u64().unwrap(), e["args"]["name"].as_str().unwrap().into());
+    let processes: BTreeMap<u64, String> = processes.map(name).collect();
+    assert_eq!(processes.values().collect::<Vec<_>>(), ["P0", "P1", "dealer", "client"]);
+    for (pid, role) in &processes {
+        let role: Role = role.parse().unwrap();
+        let own = |e: &&Value| e["ph"] == "X" && e["pid"] == *pid;
+        let steps = events.iter().filter(own).filter(|e| e["args"]["step"].is_u64());
+        let key = |e: &Value| (e["cat"].as_str().unwrap().to_owned(), e["args"]["step"].as_u64());
+        let mut found: Vec<(String, Option<u64>)> = steps.map(key).collect();
+        found.sort();
+        let all = |phase: Phase| {
+            let steps = plan.role(role).map_or(0, |own| own.steps(phase).len() as u64);
+            (0..steps).map(move |at| (phase.to_string(), Some(at)))
+        };
+        let mut expected: Vec<(String, Option<u64>)> =
+            Phase::ALL.into_iter().flat_map(all).collect();
+        expected.sort();
+        assert_eq!(found, expected, "{role}");
+    }
+    let messages = events.iter().filter(|e| e["ph"] == "X" && e["args"]["message"].is_u64());
+    assert_eq!(messages.count(), 2 * plan.messages.len(), "each at both ends");
+    for event in events.iter().filter(|e| e["ph"] == "X") {
+        assert!(event["ts"].as_f64().unwrap() >= 0.0 && event["dur"].as_f64().unwrap() >= 0.0);
+        assert!(event["args"]["layer"].is_string() && event["args"]["op"].is_string(), "{event}");
+    }
+    arrows_go_forwards(&plan, events);
+}
+
+/// A message between roles with steps has both ends of an arrow; it is received after it is sent.
+fn arrows_go_forwards(plan: &Plan, events: &[Value]) {
+    let ends = |end: &str| -> BTreeMap<u64, f64> {
+        let ends = events.iter().filter(|e| e["ph"] == end);
+        ends.map(|e| (e["id"].as_u64().unwrap(), e["ts"].as_f64().unwrap())).collect()
+    };
+    let (starts, finishes) = (ends("s"), ends("f"));
+    assert!(starts.keys().eq(finishes.keys()));
+    assert!(starts.iter().all(|(id, at)| *at <= finishes[id]));
+    let sends = plan.roles.iter().flat_map(|r| Phase::ALL.map(|p| r.steps(p))).flatten();
+    let sends = sends.filter(|step| matches!(step.op, StepOp::Send { .. }));
+    let to_client = plan.messages.iter().filter(|m| m.to == Role::Client).count();
+    assert_eq!(starts.len(), sends.count() - to_client);
+}
+
+/// The data in a page.
+fn data(site: &Site, page: &str) -> Value {
+    let page = String::from_utf8(site.read(page)).unwrap();
+    for outside in ["http://", "https://", "src=", "href=", "import"] {
+        assert!(!page.contains(outside), "the page is to stand alone: {outside}");
+    }
+    let (_, rest) = page.split_once("id=\"data\">").unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+/// Role, kind, source and number of bars of each lane.
+fn lanes(data: &Value) -> String {
+    let mut lines = Vec::new();
+    for role in data["roles"].as_array().unwrap() {
+        for lane in role["lanes"].as_array().unwrap() {
+            let text = |key: &str| lane[key].as_str().unwrap().to_owned();
+            let bars = lane["bars"].as_array().unwrap().len() / 9;
+            let role = role["name"].as_str().unwrap();
+            lines.push(format!("{role} {} {}: {bars}", text("source"), text("name")));
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn a_page_of_what_was_measured() {
+    let site = Site::compiled();
+    site.predict("none", 0.0);
+    site.stdout("run none.plan -i @x.npy --timeline t.html");
+    let data = data(&site, "t.html");
+    assert_eq!((&data["measured"], &data["predicted"]), (&true.into(), &false.into()));
+    let plan = site.plan("m.plan");
+    let lanes = lanes(&data);
+    let phases = |role| Phase::ALL.map(|phase| plan.role(role).unwrap().steps(phase).len());
+    for role in [Role::Party(0), Role::Party(1), Role::Dealer] {
+        let steps: usize = phases(role).iter().sum();
+        assert!(lanes.contains(&format!("{role} measured compute 0: {steps}\n")), "{lanes}");
+    }
+    for totals in
+        data["roles"].as_array().unwrap().iter().flat_map(|r| r["totals"].as_array().unwrap())
+    {
+        let window =
+            data["windows"].as_array().unwrap().iter().find(|w| w["phase"] == totals["phase"]);
+        let window = window.unwrap();
+        let length = window["end"].as_f64().unwrap() - window["start"].as_f64().unwrap();
+        for figure in ["wait", "out", "in"] {
+            let us = totals[figure].as_f64().unwrap();
+            assert!((0.0..=length + 0.2).contains(&us), "{figure}: {totals} {window}");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_both_and_of_what_is_predicted() {
+    let site = Site::compiled();
+    site.predict("some", 3.0);
+    site.stdout("run some.plan -i @x.npy --trace t.json --timeline both.html");
+    let both = data(&site, "both.html");
+    assert_eq!((&both["measured"], &both["predicted"]), (&true.into(), &true.into()));
+    let of = |data: &Value, source: &str| {
+        let lines = lanes(data);
+        let lines = lines.lines().filter(|line| line.contains(source));
+        lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(site.stdout("explain some.plan --timeline p.html"), site.stdout("explain m.plan"));
+    let predicted = data(&site, "p.html");
+    assert_eq!((&predicted["measured"], &predicted["predicted"]), (&false.into(), &true.into()));
+    assert_eq!(of(&both, "predicted"), of(&predicted, "predicted"));
+    assert_eq!(of(&predicted, "measured"), "");
+    let plan = site.plan("some.plan");
+    let online = plan.role(Role::Party(1)).unwrap().online.len() as f64;
+    let windows = predicted["windows"].as_array().unwrap();
+    let window = windows.iter().find(|w| w["phase"] == Phase::Online as usize).unwrap();
+    assert_eq!(window["start"], 0.0);
+    assert!(window["end"].as_f64().unwrap() >= 3.0 * online);
+}
+
+#[test]
+fn refusals() {
+    let site = Site::compiled();
+    site.predict("none", 0.0);
+    assert_snapshot!(site.refusal("explain none.plan --timeline t.html"), @"1: error: `none.plan` has no predicted times; measure them: mpcc run none.plan --timeline t.html");
+    assert_snapshot!(site.refusal("explain none.plan --timeline none/t.html"), @"1: error: cannot write `none/t.html`; check the directory and the free space: No such file or directory (os error 2)");
+    assert_snapshot!(site.refusal("run m.plan --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");
+    assert_snapshot!(site.refusal("run m.plan --timeline ."), @"1: error: cannot write `.`; check the directory and the free space: is a directory");
+    assert_snapshot!(site.refusal("run m.plan --trace t --timeline t"), @"1: error: --trace and --timeline name the same file; give two names");
+}
