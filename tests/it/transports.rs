@@ -67,6 +67,7 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Vec<Vec<Vec<i64>>> {
             stall: Some(patience),
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
+            trace: None,
         };
         servers.push(std::thread::spawn(move || serve(options)));
         peers.insert(role, address);
@@ -81,6 +82,7 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Vec<Vec<Vec<i64>>> {
         connect_within: patience,
         stall: Some(patience),
         log: Arc::new(|_| ()),
+        trace: None,
     };
     let outcome = infer(&client, &inputs(case)).unwrap();
     servers.into_iter().for_each(|server| assert!(server.join().unwrap().is_ok()));
