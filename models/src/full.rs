@@ -45,6 +45,13 @@ fn bottleneck(net: &mut Net, x: &Value, width: usize, stride: usize) -> Value {
     net.relu(&sum)
 }
 
+/// A ReLU of that many elements and nothing else: what one costs.
+pub fn relu(elements: usize) -> Model {
+    let (mut net, x) = Net::new("relu", 0, &[1, elements]);
+    let y = net.relu(&x);
+    net.finish(y)
+}
+
 /// VGG-16 as torchvision has it, without batch normalisation. 553 MB.
 pub fn vgg16(seed: u64) -> Model {
     let (mut net, mut x) = Net::new("vgg16", seed, &IMAGE);
