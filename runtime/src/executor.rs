@@ -8,6 +8,7 @@
 use crate::arena::Memory;
 use crate::error::{PeerError, RunError};
 use crate::kernels::Scratch;
+use crate::mailbox::BACKLOG;
 use crate::mask::Masks;
 use crate::packet::{Counts, Packet};
 use crate::role::RoleState;
@@ -53,6 +54,8 @@ struct State {
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
     arrived: BTreeMap<u32, Option<Vec<u8>>>,
+    /// Bytes in `arrived`.
+    backlog: u64,
     running: usize,
     left: usize,
     failed: Option<RunError>,
@@ -75,6 +78,7 @@ impl Executor {
             depth: vec![0; missing.len()],
             ready: BinaryHeap::new(),
             arrived: BTreeMap::new(),
+            backlog: 0,
             running: 0,
             left: missing.len(),
             failed: None,
@@ -109,6 +113,12 @@ impl Executor {
     /// Whether all steps are done.
     pub fn is_done(&self) -> bool {
         self.lock().left == 0
+    }
+
+    /// Whether many messages wait for threads that have other work: more would only take memory.
+    pub(crate) fn is_behind(&self) -> bool {
+        let state = self.lock();
+        state.backlog > BACKLOG && (state.running > 0 || !state.ready.is_empty())
     }
 
     /// What was counted so far.
@@ -178,6 +188,7 @@ impl Executor {
             // Before that, the online phase only waited for somebody to want a run.
             state.started = Instant::now();
         }
+        state.backlog += packet.payload.len() as u64;
         if state.arrived.insert(message, Some(packet.payload)).is_some() {
             return Err(peer(PeerError::Twice { message }));
         }
@@ -283,6 +294,7 @@ impl Executor {
         } else {
             None
         };
+        state.backlog -= payload.as_ref().map_or(0, |payload| payload.len() as u64);
         state.running += 1;
         let mut handed = Handed { wanted: state.recorder.is_some(), at: None };
         drop(state);

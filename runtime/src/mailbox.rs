@@ -15,6 +15,9 @@ use std::time::Instant;
 /// How many runs a message may be ahead of the current one.
 pub const AHEAD: u64 = 2;
 
+/// Bytes that wait here or in a phase before the sender is made to wait.
+pub(crate) const BACKLOG: u64 = 32 << 20;
+
 /// The mailbox of one compute party or dealer.
 pub struct Mailbox {
     role: Role,
@@ -26,9 +29,20 @@ struct State {
     open: BTreeMap<Stage, Arc<Executor>>,
     /// With the time of arrival.
     early: BTreeMap<Stage, BTreeMap<u32, (Packet, Instant)>>,
+    /// Bytes in `early` by sender.
+    waiting: BTreeMap<Role, u64>,
     closed: BTreeSet<Stage>,
     current: u64,
     failed: Option<RunError>,
+}
+
+impl State {
+    fn count_waiting(&mut self) {
+        self.waiting.clear();
+        for (packet, _) in self.early.values().flat_map(BTreeMap::values) {
+            *self.waiting.entry(packet.from).or_default() += packet.payload.len() as u64;
+        }
+    }
 }
 
 /// A phase of a run; the setup phase comes before all runs.
@@ -71,10 +85,19 @@ impl Mailbox {
             return Err(peer(PeerError::WrongRun { role, run, current }));
         }
         let message = packet.message;
+        *state.waiting.entry(packet.from).or_default() += packet.payload.len() as u64;
         match state.early.entry(at).or_default().insert(message, (packet, Instant::now())) {
             None => Ok(()),
             Some(_) => Err(peer(PeerError::Twice { message })),
         }
+    }
+
+    /// Whether `from` should send no more for now: it is ahead of what this role has begun, or of what its
+    /// threads are busy with. A phase with nothing to do is never full, so that no message is waited for in vain.
+    pub fn is_full(&self, from: Role) -> bool {
+        let state = self.lock();
+        let early = state.waiting.get(&from).copied().unwrap_or(0);
+        early > BACKLOG || state.open.values().any(|executor| executor.is_behind())
     }
 
     /// Starts a stage: its messages go to `executor` from now on.
@@ -89,7 +112,9 @@ impl Mailbox {
         }
         state.current = state.current.max(at.0);
         state.open.insert(at, Arc::clone(executor));
-        for (packet, arrived) in state.early.remove(&at).unwrap_or_default().into_values() {
+        let early = state.early.remove(&at).unwrap_or_default();
+        state.count_waiting();
+        for (packet, arrived) in early.into_values() {
             executor.deliver_late(packet, Some(arrived))?;
         }
         Ok(())
@@ -104,11 +129,14 @@ impl Mailbox {
         let current = state.current;
         state.closed.retain(|(run, phase)| *phase == Phase::Setup || *run >= current);
         state.early.retain(|(run, phase), _| *phase == Phase::Setup || *run >= current);
+        state.count_waiting();
     }
 
     /// Takes the messages of the setup phase out, for a role that has no steps.
     pub fn take_setup(&self) -> Vec<Packet> {
-        let early = self.lock().early.remove(&stage(Phase::Setup, 0));
+        let mut state = self.lock();
+        let early = state.early.remove(&stage(Phase::Setup, 0));
+        state.count_waiting();
         early.unwrap_or_default().into_values().map(|(packet, _)| packet).collect()
     }
 

@@ -28,6 +28,11 @@ pub trait Receiver: Send + Sync + 'static {
     /// # Errors
     /// Why the link must be closed; the other end is told so.
     fn frame(&self, link: &Arc<Link>, frame: Frame) -> Result<(), String>;
+    /// Whether frames of data from `peer` should wait on the network: there is no room for more of them now.
+    fn is_full(&self, peer: Role) -> bool {
+        let _ = peer;
+        false
+    }
     /// A link is gone.
     fn closed(&self, link: &Arc<Link>, why: &str);
     /// A handshake failed; `called` is whom this process had called.
@@ -189,6 +194,9 @@ impl Shared {
         reads: &mut tokio::net::tcp::OwnedReadHalf,
     ) -> Result<(), String> {
         loop {
+            while self.receiver.is_full(link.peer) {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
             match read_frame(reads, self.data_limit).await {
                 Ok(Some(frame)) => {
                     let last = frame.header.kind == Kind::Bye;

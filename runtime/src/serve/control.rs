@@ -189,6 +189,21 @@ impl Control {
         self.lock().stop_at.is_some_and(|at| at <= run)
     }
 
+    /// Waits until the other compute parties have done the offline phase of `run` (`P_0` only), so that a client
+    /// that gets the run waits for the online phase alone.
+    pub(super) fn wait_for_offline(&self, run: u64) -> Result<(), ServeError> {
+        let others: Vec<Role> = self.plan.compute_parties().skip(1).collect();
+        let ready = |state: &mut State| {
+            let gone = |party: &Role| state.ended.contains(party);
+            if state.aborted.contains(&run) || others.iter().any(gone) {
+                return Some(Err(RunError::Aborted { role: self.role }.into()));
+            }
+            let done = |party: &Role| state.ready.get(party).is_some_and(|&ready| ready >= run);
+            others.iter().all(done).then_some(Ok(()))
+        };
+        self.wait(None, |_| String::new(), ready)?
+    }
+
     /// `run` is ready for a client (`P_0` only).
     pub(super) fn offer(&self, run: u64) {
         let mut state = self.lock();
@@ -314,7 +329,9 @@ impl Control {
                 self.begun(begin);
                 return Ok(());
             }
-            (Kind::Ready, Role::Party(_)) if self.role == Role::Dealer && run <= MAX_RUN => {
+            (Kind::Ready, Role::Party(_))
+                if matches!(self.role, Role::Dealer | Role::Party(0)) && run <= MAX_RUN =>
+            {
                 state.ready.insert(peer, run);
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
@@ -466,6 +483,10 @@ impl Receiver for Control {
             | Kind::Abort
             | Kind::Bye => self.control(link, frame),
         }
+    }
+
+    fn is_full(&self, peer: Role) -> bool {
+        self.mailbox.is_full(peer)
     }
 
     fn closed(&self, link: &Arc<Link>, why: &str) {

@@ -111,6 +111,11 @@ fn one_run(
     let (executor, done) = machine.phase(control, (Phase::Offline, run), stored, || ());
     done?;
     report.add(&executor);
+    if control.role == Role::Party(0) {
+        control.wait_for_offline(run)?;
+    } else {
+        control.tell(&[Role::Party(0)], Kind::Ready, run, &[]);
+    }
     let opened = || {
         if control.role == Role::Party(0) {
             control.offer(run);

@@ -78,12 +78,11 @@ fn blocked<W: RingWord>(
         for top in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - top);
             for row in 0..depth {
-                let line = match b.as_rows() {
-                    Some(b) => &b[(top + row) * n + left..][..cols],
-                    None => {
-                        b.line(top + row, left..left + cols, &mut line[..cols]);
-                        &line[..cols]
-                    }
+                let line = if let Some(b) = b.as_rows() {
+                    &b[(top + row) * n + left..][..cols]
+                } else {
+                    b.line(top + row, left..left + cols, &mut line[..cols]);
+                    &line[..cols]
                 };
                 scatter(cpu, panels, line, row, depth, tiling);
             }
