@@ -10,6 +10,7 @@ use mpcc_runtime::serve::{InferOptions, ServeOptions, StopHandle, infer, serve};
 use mpcc_runtime::sim::{SimOptions, run};
 use mpcc_tests::conformance::{Case, cases};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ fn tcp_and_simulator_give_the_same_bits() {
             let samples = vec![case.inputs.clone()];
             let options = CompileOptions { parties, samples, ..CompileOptions::default() };
             let compiled = compile(&case.model, &options, &mut |_| ()).unwrap();
-            let over_tcp = over_tcp(&compiled, &case);
+            let over_tcp = over_tcp(&compiled, &case).unwrap();
             assert_eq!(over_tcp.len(), 2);
             for (seed, reorder) in [(1, false), (2, true)] {
                 let options = SimOptions { seed, reorder, ..SimOptions::default() };
@@ -41,16 +42,16 @@ fn inputs(case: &Case) -> Vec<Vec<f32>> {
 }
 
 /// The revealed ring elements of two runs, with every role on a thread of its own.
-fn over_tcp(compiled: &Compiled, case: &Case) -> Vec<Vec<Vec<i64>>> {
+fn over_tcp(compiled: &Compiled, case: &Case) -> Result<Vec<Vec<Vec<i64>>>, Box<dyn Error>> {
     let plan = Arc::new(compiled.plan.clone());
     let plan_digest = codec::digest(&codec::encode(&plan));
-    let state = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir()?;
     let patience = Duration::from_secs(60);
     let mut peers = BTreeMap::new();
     let mut servers = Vec::new();
     for role in plan.compute_parties().chain([Role::Dealer]) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
         let options = ServeOptions {
             role,
             plan: Arc::clone(&plan),
@@ -84,8 +85,10 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Vec<Vec<Vec<i64>>> {
         log: Arc::new(|_| ()),
         trace: None,
     };
-    let outcome = infer(&client, &inputs(case)).unwrap();
-    servers.into_iter().for_each(|server| assert!(server.join().unwrap().is_ok()));
+    let outcome = infer(&client, &inputs(case))?;
+    for server in servers {
+        server.join().map_err(|_| "a role panicked")??;
+    }
     let bits = |outputs: Vec<mpcc_runtime::client::Output>| outputs.into_iter().map(|o| o.raw);
-    outcome.outputs.into_iter().map(|run| bits(run).collect()).collect()
+    Ok(outcome.outputs.into_iter().map(|run| bits(run).collect()).collect())
 }
