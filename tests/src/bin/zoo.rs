@@ -7,6 +7,7 @@
 //! on the input that is run. Exits with 1 if a model that runs does not agree.
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io::Write as _;
@@ -47,7 +48,7 @@ fn name(model: &Path) -> String {
     model.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What `mpcc run` reports, or the first line of why it refuses.
+/// What `mpcc run` reports, or why it refuses.
 fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let plan = folder.path().join("model.plan");
@@ -60,9 +61,7 @@ fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     }
     let compiled = compile.output()?;
     if !compiled.status.success() {
-        let text = String::from_utf8_lossy(&compiled.stderr).into_owned();
-        let lines: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("error")).collect();
-        return Ok(Err(lines.join("<br>").replace('|', "/")));
+        return Ok(Err(refusal(&String::from_utf8_lossy(&compiled.stderr))));
     }
     let mut run = mpcc()?;
     run.args(["run", "--json"]).arg(&plan);
@@ -81,6 +80,19 @@ fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     let ring = summary.split("ring ").nth(1).and_then(|text| text.split(',').next());
     report["ring"] = ring.unwrap_or_default().into();
     Ok(Ok(report))
+}
+
+/// The operators that a refusal names, or its first line where it names none.
+fn refusal(stderr: &str) -> String {
+    let mut lines = stderr.lines().skip_while(|line| !line.starts_with("error"));
+    let first = lines.next().unwrap_or(stderr);
+    let nodes = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let operators: BTreeSet<&str> = nodes.collect();
+    if operators.is_empty() {
+        first.replace('|', "/")
+    } else {
+        operators.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The command beside this one.
