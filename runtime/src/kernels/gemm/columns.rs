@@ -6,10 +6,40 @@ use std::ops::Range;
 
 /// A right operand that is read line by line.
 pub(in crate::kernels) trait Columns<W> {
+    /// Columns `cols` of row `row` where they lie in memory, if they do.
+    fn lying(&self, row: usize, cols: &Range<usize>) -> Option<Lying<'_, W>>;
     /// Writes columns `cols` of row `row` to `line`.
     fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]);
     /// The whole as a row-major matrix, if it is one.
     fn as_rows(&self) -> Option<&[W]>;
+}
+
+/// A part of a row as it lies in memory. Where it is a moved image, columns that came over an edge count as zero.
+pub(super) struct Lying<'a, W> {
+    pub(super) words: &'a [W],
+    /// Words of an image row, and the column that the part begins at.
+    row: usize,
+    first: usize,
+    /// The columns of an image row that are right.
+    inside: Range<usize>,
+}
+
+impl<W> Lying<'_, W> {
+    /// Calls `zero` with the place in `words` of every column that counts as zero.
+    pub(super) fn outside(&self, mut zero: impl FnMut(usize)) {
+        if self.inside == (0..self.row) {
+            return;
+        }
+        let end = self.first + self.words.len();
+        for row in (self.first / self.row * self.row..end).step_by(self.row) {
+            for column in (0..self.inside.start).chain(self.inside.end..self.row) {
+                let at = row + column;
+                if (self.first..end).contains(&at) {
+                    zero(at - self.first);
+                }
+            }
+        }
+    }
 }
 
 /// A row-major matrix of `n` columns.
@@ -19,6 +49,11 @@ pub(in crate::kernels) struct Rows<'a, W> {
 }
 
 impl<W: RingWord> Columns<W> for Rows<'_, W> {
+    fn lying(&self, row: usize, cols: &Range<usize>) -> Option<Lying<'_, W>> {
+        let words = &self.b[row * self.n..][cols.clone()];
+        Some(Lying { words, row: self.n, first: cols.start, inside: 0..self.n })
+    }
+
     fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
         line.copy_from_slice(&self.b[row * self.n..][cols]);
     }
@@ -41,6 +76,21 @@ pub(in crate::kernels) struct Patches<'a, W> {
 }
 
 impl<W: RingWord> Columns<W> for Patches<'_, W> {
+    fn lying(&self, row: usize, cols: &Range<usize>) -> Option<Lying<'_, W>> {
+        let ([ih, iw], [_, ow]) = (self.input, self.output);
+        if self.window.strides != [1, 1] || iw != ow {
+            return None;
+        }
+        let [kh, kw] = self.window.kernel;
+        let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
+        let plane = &self.x[channel * ih * iw..][..ih * iw];
+        let (dilations, pads) = (self.window.dilations, self.window.pads);
+        let ahead = cols.start + ky * dilations[0] * iw + kx * dilations[1];
+        let from = ahead.checked_sub(pads[0] * iw + pads[1])?;
+        let words = plane.get(from..from + cols.len())?;
+        Some(Lying { words, row: iw, first: cols.start, inside: self.inside(kx) })
+    }
+
     fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
         let ([ih, iw], [_, ow]) = (self.input, self.output);
         let [kh, kw] = self.window.kernel;

@@ -78,13 +78,18 @@ fn blocked<W: RingWord>(
         for top in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - top);
             for row in 0..depth {
-                let line = if let Some(b) = b.as_rows() {
-                    &b[(top + row) * n + left..][..cols]
+                let wanted = left..left + cols;
+                if let Some(lying) = b.lying(top + row, &wanted) {
+                    scatter(cpu, panels, lying.words, row, depth, tiling);
+                    lying.outside(|column| {
+                        let at = column / tiling.width * tiling.width;
+                        let width = tiling.panel_width(cols - at);
+                        panels[at * depth + row * width + column - at] = W::ZERO;
+                    });
                 } else {
-                    b.line(top + row, left..left + cols, &mut line[..cols]);
-                    &line[..cols]
-                };
-                scatter(cpu, panels, line, row, depth, tiling);
+                    b.line(top + row, wanted, &mut line[..cols]);
+                    scatter(cpu, panels, &line[..cols], row, depth, tiling);
+                }
             }
             for first in (0..m).step_by(tiling.rows) {
                 let rows = tiling.rows.min(m - first);
