@@ -86,7 +86,7 @@ fn chunks_threads_and_order_of_messages_change_no_bit() {
     let model = "espcn-resize";
     let mut seen: Vec<Vec<i64>> = Vec::new();
     for chunks in [1, 3, 8] {
-        let compiled = compiled(model, CompileOptions { chunks, ..CompileOptions::default() });
+        let compiled = compiled(model, CompileOptions { chunks: Some(chunks), ..CompileOptions::default() });
         for (threads, reorder) in [(1, false), (2, true)] {
             let options = SimOptions { threads, reorder, ..SimOptions::default() };
             seen.push(simulate(model, &compiled, options).outputs[0].raw.clone());

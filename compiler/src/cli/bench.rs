@@ -42,7 +42,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let deployment = Deployment::open(&self.model, &self.how)?;
+        let deployment = Deployment::open(&self.model, &self.how, self.threads)?;
         let plan = &deployment.plan;
         let inputs = deployment.inputs(&self.inputs)?;
         let itself = is_onnx(&self.model).then_some(self.model.as_path());

@@ -1,6 +1,6 @@
 //! Whole small programs, from masked text to the simulator.
 
-use super::{Model, ScheduleOptions, schedule};
+use super::{Model, Overlap, ScheduleOptions, Setting, schedule};
 use crate::protocols::{ExpandOptions, expand};
 use mpcc_ir::masked::{Kind, MaskedProgram, Op};
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
@@ -69,11 +69,11 @@ fn plan(source: &str, weights: &Weights, options: ScheduleOptions) -> Plan {
     };
     let views = expand(&program, &expansion);
     views.verify().expect("expansion verifies");
-    schedule(&program, &views, model(&program, weights), options)
+    schedule(&program, &views, model(&program, weights), options, &Setting::default())
 }
 
 const OPTIONS: ScheduleOptions =
-    ScheduleOptions { word: Word::W32, parties: 2, weights: WeightsMode::Party0, chunks: 4 };
+    ScheduleOptions { word: Word::W32, parties: 2, weights: WeightsMode::Party0, overlap: Overlap::Pipelined, chunks: Some(4) };
 
 fn outcome(plan: &Plan, weights: &Weights, inputs: &[Vec<f32>]) -> SimOutcome {
     run(plan, weights, inputs, SimOptions::default()).expect("the simulation ends")
@@ -147,7 +147,7 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for weights_mode in [WeightsMode::Party0, WeightsMode::Owner, WeightsMode::Public] {
         for (parties, chunks) in [(2, 1), (3, 4)] {
-            let options = ScheduleOptions { parties, weights: weights_mode, chunks, ..OPTIONS };
+            let options = ScheduleOptions { parties, weights: weights_mode, chunks: Some(chunks), ..OPTIONS };
             let plan = plan(CONV, &weights, options);
             let result = outcome(&plan, &weights, std::slice::from_ref(&input));
             plan.verify().expect("the verifier accepts the plan");
