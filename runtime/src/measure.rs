@@ -39,7 +39,13 @@ pub fn time_steps(
     let mut scratch = Scratch::new();
     for span in state.arenas() {
         // Pages that were never written are all the same page, which caches make too fast.
-        state.execute(&memory, &masks, &StepOp::Fill { dst: span, value: 1 }, None, &mut scratch)?;
+        state.execute(
+            &memory,
+            &masks,
+            &StepOp::Fill { dst: span, value: 1 },
+            None,
+            &mut scratch,
+        )?;
     }
     let mut least = vec![f64::INFINITY; state.steps(phase).len()];
     for _ in 0..rounds.max(1) {

@@ -139,10 +139,10 @@ impl ModelArgs {
                 Schedule::Pipelined => Overlap::Pipelined,
             },
             setting: Setting {
-                machine: self.machine.as_deref().map_or_else(
-                    || Ok(Machine::default()),
-                    Machine::read,
-                )?,
+                machine: self
+                    .machine
+                    .as_deref()
+                    .map_or_else(|| Ok(Machine::default()), Machine::read)?,
                 link: Link::open(&self.link)?,
                 threads: usize::from(threads),
             },

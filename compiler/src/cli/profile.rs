@@ -50,10 +50,10 @@ impl Profile {
 impl Plan {
     fn run(self) -> anyhow::Result<()> {
         let (plan, _) = super::read_plan(&self.plan)?;
-        let machine = self.machine.as_deref().map_or_else(
-            || Ok(cost::Machine::default()),
-            cost::Machine::read,
-        )?;
+        let machine = self
+            .machine
+            .as_deref()
+            .map_or_else(|| Ok(cost::Machine::default()), cost::Machine::read)?;
         let plan = Arc::new(plan);
         let mut rows = vec![["role", "phase", "steps", "predicted", "measured"].map(String::from)];
         for role in plan.roles.iter().map(|role| role.role) {

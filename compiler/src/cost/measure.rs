@@ -11,8 +11,10 @@ use mpcc_runtime::RunError;
 use mpcc_runtime::kernels::Cpu;
 use mpcc_runtime::measure::time_steps;
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 /// Bytes that steps go through in turn: more than a core's own caches hold, as in a run.
@@ -27,17 +29,27 @@ const ROUNDS: usize = 5;
 /// Elements of a measured element-wise step: a chunk of a usual layer.
 const ELEMENTS: u64 = 1 << 16;
 
+/// Why a machine cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum MeasureError {
+    #[error("cannot measure this host: {0}")]
+    Run(#[from] RunError),
+    #[error("cannot measure a loopback connection")]
+    Network(#[from] std::io::Error),
+}
+
 /// Measures this machine, in a few seconds and on one thread.
 ///
 /// # Errors
-/// Too little memory.
-pub fn machine() -> Result<Machine, RunError> {
+/// Too little memory, or no loopback connection.
+pub fn machine() -> Result<Machine, MeasureError> {
     let (ring32, copy_ns) = rates(Word::W32)?;
     let (ring64, _) = rates(Word::W64)?;
     Ok(Machine {
         kernels: Cpu::active().name().to_owned(),
         step_us: 1.0,
-        wake_us: round(wake_us()),
+        wake_us: round(wake_us()?),
         copy_us_per_kb: round(copy_ns),
         memory_us_per_kb: round(memory_ns()?),
         ring32,
@@ -52,28 +64,52 @@ fn round(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// Microseconds that a thread takes to wake another, from the ping-pong of two.
-fn wake_us() -> f64 {
-    const TURNS: u32 = 500;
-    let ((ping, pong), (back, answer)) = (channel(), channel());
+/// Microseconds that a thread takes to notice that it may go on: a third of the way of a short message
+/// through a thread that writes, a loopback connection and a thread that reads.
+fn wake_us() -> std::io::Result<f64> {
+    const TURNS: u32 = 400;
+    let (ping, pinged) = one_way()?;
+    let (pong, ponged) = one_way()?;
     let other = std::thread::spawn(move || {
-        for () in pong {
-            if back.send(()).is_err() {
+        while let Ok(byte) = pinged.recv() {
+            if pong.send(byte).is_err() {
                 break;
             }
         }
     });
     let start = Instant::now();
     for _ in 0..TURNS {
-        if ping.send(()).is_err() || answer.recv().is_err() {
+        if ping.send(7).is_err() || ponged.recv().is_err() {
             break;
         }
     }
-    let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(2 * TURNS);
+    let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(6 * TURNS);
     drop(ping);
     // Nothing in the thread can fail.
     let _ = other.join();
-    us
+    Ok(us)
+}
+
+/// The way of a message as roles have it: the ends belong to threads that compute.
+fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut out = TcpStream::connect(listener.local_addr()?)?;
+    let (mut incoming, _) = listener.accept()?;
+    out.set_nodelay(true)?;
+    let (send, queue) = channel();
+    let (deliver, receive) = channel();
+    std::thread::spawn(move || {
+        for byte in queue {
+            if out.write_all(&[byte]).is_err() {
+                break;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while incoming.read_exact(&mut byte).is_ok() && deliver.send(byte[0]).is_ok() {}
+    });
+    Ok((send, receive))
 }
 
 /// The time per kilobyte of a product that is bound by reading a matrix.
@@ -303,7 +339,9 @@ impl Bench {
             found.push(self.tile(TileOp::Load { dst, operand: 0 }, &[operand]));
         }
         found.push(self.tile(TileOp::Store { src: a, operand: 0 }, &[words(true)]));
-        found.push(self.tile(TileOp::LoadBit { dst: bit, operand: 0 }, &[operands(width(1), false)]));
+        found.push(
+            self.tile(TileOp::LoadBit { dst: bit, operand: 0 }, &[operands(width(1), false)]),
+        );
         found.push(self.tile(TileOp::StoreBit { src: p, operand: 0 }, &[operands(width(1), true)]));
         found
     }

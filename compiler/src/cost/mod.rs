@@ -120,7 +120,9 @@ impl<'a> StepCosts<'a> {
 
     fn work_us(&self, op: &StepOp) -> f64 {
         let word = |name: &str, bytes: u64| {
-            self.rates.word_ns.get(name).copied().unwrap_or(1.0) * bytes as f64 / self.word_bytes / 1e3
+            self.rates.word_ns.get(name).copied().unwrap_or(1.0) * bytes as f64
+                / self.word_bytes
+                / 1e3
         };
         let products = &self.rates.products;
         match op {

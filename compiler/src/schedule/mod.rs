@@ -32,6 +32,8 @@ mod splits;
 mod tile;
 
 #[cfg(test)]
+mod simulate_tests;
+#[cfg(test)]
 mod tests;
 
 pub use barriers::Overlap;

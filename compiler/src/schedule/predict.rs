@@ -9,6 +9,7 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
     let mut forecast = Forecast {
         schedule: overlap.name().to_owned(),
         link: setting.link.name.clone(),
+        bytes_per_us: setting.link.bytes_per_us(),
         kernels: setting.machine.kernels.clone(),
         threads: setting.threads as u32,
         ..Forecast::default()
@@ -56,7 +57,11 @@ fn best(plan: &Plan, phase: Phase, setting: &Setting) -> (Vec<u32>, Timeline) {
     };
     let work = |at: usize| match ops[at] {
         // The input comes when its mask is there, and is wanted when the offline phase is over.
-        StepOp::Send { message, .. } if plan.messages[*message as usize].kind == MessageKind::Mask => 2,
+        StepOp::Send { message, .. }
+            if plan.messages[*message as usize].kind == MessageKind::Mask =>
+        {
+            2
+        }
         // What goes into a message or comes out of one is short, and others wait for it.
         StepOp::Send { .. } | StepOp::Receive { .. } => 0,
         _ => 1,

@@ -113,9 +113,13 @@ impl<'a> Search<'a> {
     /// Records what the choice saves against leaving it whole, or what cutting it would add.
     fn explain(&mut self, choice: Choice, tried: &[(usize, f64)]) {
         let count = self.count(choice);
-        let cost_of = |wanted: usize| tried.iter().find(|(n, _)| *n == wanted).map(|(_, cost)| *cost);
-        let least_cut =
-            tried.iter().filter(|(n, _)| *n > 1).map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
+        let cost_of =
+            |wanted: usize| tried.iter().find(|(n, _)| *n == wanted).map(|(_, cost)| *cost);
+        let least_cut = tried
+            .iter()
+            .filter(|(n, _)| *n > 1)
+            .map(|(_, cost)| *cost)
+            .fold(f64::INFINITY, f64::min);
         let own = cost_of(count).unwrap_or(self.cost);
         let other = if count > 1 { cost_of(1).unwrap_or(own) } else { least_cut };
         self.chosen.insert(choice, (count, other - own));
@@ -133,7 +137,8 @@ impl<'a> Search<'a> {
         let mut sizes: BTreeMap<Choice, u64> = BTreeMap::new();
         for group in self.base.traffic.groups.values().filter(|group| group.split) {
             if group.elements > super::MIN_CHUNK {
-                *sizes.entry(Choice::Class(group.class)).or_default() += group.bytes(group.elements) as u64;
+                *sizes.entry(Choice::Class(group.class)).or_default() +=
+                    group.bytes(group.elements) as u64;
             }
         }
         for (view, _) in self.products() {
@@ -146,7 +151,8 @@ impl<'a> Search<'a> {
             let bytes = op_us * self.setting.link.bytes_per_us();
             sizes.insert(Choice::Product(view), bytes as u64);
         }
-        let mut choices: Vec<(u64, Choice)> = sizes.into_iter().map(|(c, size)| (size, c)).collect();
+        let mut choices: Vec<(u64, Choice)> =
+            sizes.into_iter().map(|(c, size)| (size, c)).collect();
         choices.sort_by_key(|(size, choice)| (u64::MAX - size, *choice));
         choices.into_iter().map(|(_, choice)| choice).collect()
     }
@@ -185,14 +191,17 @@ impl<'a> Search<'a> {
     fn words(&self, layers: usize) -> Vec<String> {
         let mut words = vec![Vec::new(); layers];
         for (view, origin) in self.products() {
-            if let (Some(chosen), Some(words)) =
-                (self.chosen.get(&Choice::Product(view)), words.get_mut(self.base.layer(origin) as usize))
-            {
+            if let (Some(chosen), Some(words)) = (
+                self.chosen.get(&Choice::Product(view)),
+                words.get_mut(self.base.layer(origin) as usize),
+            ) {
                 words.push(said("product", *chosen));
             }
         }
         for group in self.base.traffic.groups.values().filter(|group| group.split) {
-            let Some(words) = words.get_mut(self.base.layer(group.origin) as usize) else { continue };
+            let Some(words) = words.get_mut(self.base.layer(group.origin) as usize) else {
+                continue;
+            };
             if let Some(chosen) = self.chosen.get(&Choice::Class(group.class)) {
                 let said = said("chunks", *chosen);
                 if !words.contains(&said) {

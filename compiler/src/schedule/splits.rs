@@ -43,11 +43,7 @@ impl Splits {
 }
 
 /// Numbers the classes and writes them into the groups and segments; returns how many there are.
-pub(super) fn classify(
-    views: &ViewsProgram,
-    traffic: &mut Traffic,
-    fused: &mut [Fused],
-) -> usize {
+pub(super) fn classify(views: &ViewsProgram, traffic: &mut Traffic, fused: &mut [Fused]) -> usize {
     let mut joined = Joined((0..views.nodes.len()).collect());
     for (at, node) in views.nodes.iter().enumerate() {
         for arg in &node.args {

@@ -11,6 +11,8 @@ pub struct Forecast {
     pub link: String,
     /// Kernels of the machine profile.
     pub kernels: String,
+    /// Payload bytes that the link carries in a microsecond.
+    pub bytes_per_us: f64,
     /// Compute threads of each role.
     pub threads: u32,
     /// Microseconds of the offline phase at the slowest role.

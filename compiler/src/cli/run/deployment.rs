@@ -101,6 +101,6 @@ impl Deployment {
         )?;
         let reports = children.finish()?;
         progress.finish();
-        Ok(Summary { outcome, reports })
+        Ok(Summary { outcome, reports, forecast: self.plan.forecast.clone() })
     }
 }

@@ -98,7 +98,8 @@ fn assert_agree(text: &str, word: Word, input: &[i64], params: &[Vec<i64>]) {
                 overlap: Overlap::Pipelined,
                 chunks: Some(4),
             };
-            let plan = schedule(&masked, &views, model(&masked, &weights), options, &Setting::default());
+            let plan =
+                schedule(&masked, &views, model(&masked, &weights), options, &Setting::default());
             let options = SimOptions { seed: SEED, ..SimOptions::default() };
             let real = sim::run(&plan, &weights, std::slice::from_ref(&reals), options).unwrap();
             let ring = masked[masked.outputs[0]].ty.ring;

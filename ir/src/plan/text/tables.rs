@@ -2,7 +2,9 @@
 
 use super::expect_index;
 use super::small::field;
-use crate::plan::{Forecast, InputPort, Layer, Message, OutputPort, ParamInfo, Plan, TileOp, TileProgram};
+use crate::plan::{
+    Forecast, InputPort, Layer, Message, OutputPort, ParamInfo, Plan, TileOp, TileProgram,
+};
 use crate::text::{Attr, Lexer, OpText, ParseError};
 use std::fmt::Write as _;
 
@@ -28,7 +30,19 @@ record!(InputPort { name, shape, ring, frac, lo, hi, mask, masked });
 record!(OutputPort { name, shape, ring, frac, masked, shares, clear, error });
 record!(ParamInfo { name, elements, frac, public, masked, mask });
 record!(Layer { name, op, shape, format, rounds, online_bytes, correction_bytes });
-record!(Forecast { schedule, link, kernels, threads, offline_us, online_us, compute_us, wire_us, latency_us, choices });
+record!(Forecast {
+    schedule,
+    link,
+    kernels,
+    bytes_per_us,
+    threads,
+    offline_us,
+    online_us,
+    compute_us,
+    wire_us,
+    latency_us,
+    choices
+});
 record!(Message { from, to, phase, kind, bytes, round, layer });
 
 impl Plan {
