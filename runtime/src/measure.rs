@@ -50,13 +50,16 @@ pub fn time_steps(
     let mut least = vec![f64::INFINITY; state.steps(phase).len()];
     for _ in 0..rounds.max(1) {
         for (step, least) in state.steps(phase).iter().zip(&mut least) {
-            let payload = match step.op {
-                StepOp::Receive { dst: Span { len, .. }, .. } => Some(vec![1; len as usize]),
-                StepOp::Load { param, .. } if plan.params[param as usize].public.is_none() => {
-                    *least = 0.0;
-                    continue;
-                }
-                _ => None,
+            if let StepOp::Load { param, .. } = step.op
+                && plan.params[param as usize].public.is_none()
+            {
+                *least = 0.0;
+                continue;
+            }
+            let payload = if let StepOp::Receive { dst: Span { len, .. }, .. } = step.op {
+                Some(vec![1; len as usize])
+            } else {
+                None
             };
             let before = thread_us();
             let sent = state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;

@@ -76,7 +76,7 @@ impl Machine {
     fn run(self) -> anyhow::Result<()> {
         let Self { output } = self;
         note("measuring; other work on this host makes the profile worse");
-        let text = measure::machine()?.to_toml();
+        let text = measure::machine()?.to_toml()?;
         match output {
             Some(path) => std::fs::write(&path, text)
                 .with_context(|| format!("cannot write `{}`", path.display())),

@@ -83,8 +83,11 @@ impl Machine {
     }
 
     /// The profile as text.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("numbers, texts and tables are TOML")
+    ///
+    /// # Errors
+    /// A number that is none.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 
     /// The rates for words of a width.

@@ -11,7 +11,7 @@ fn the_built_in_profile_is_whole() {
         let all = rates.tile_ns.values().chain(rates.word_ns.values());
         assert!(all.chain(&rates.products.rates).all(|rate| rate.is_finite() && *rate >= 0.0));
     }
-    let text = machine.to_toml();
+    let text = machine.to_toml().unwrap();
     assert_eq!(toml::from_str::<Machine>(&text).unwrap(), machine);
 }
 

@@ -286,7 +286,7 @@ impl Emitter<'_> {
                 }
             }
             depend::order(drafts);
-            barriers::add(drafts, self.options.overlap);
+            barriers::add(drafts, self.options.overlap, self.traffic.splits.ahead);
         }
         let [setup, offline, online] = phases.map(|drafts| {
             let step = |(priority, d): (u32, Draft)| Step {

@@ -15,14 +15,20 @@ use std::collections::BTreeMap;
 /// Numbers of chunks or parts that are tried.
 const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
 
+/// Layers that may be under way at once, as they are tried.
+const AHEAD: [usize; 5] = [1, 2, 3, 4, 8];
+
 /// Steps that all plans that are tried may have together: some seconds of work.
-const BUDGET: usize = 2_000_000;
+const BUDGET: usize = 600_000;
 
 /// What an offline microsecond counts beside an online one.
 const OFFLINE: f64 = 0.05;
 
 /// A saving below this part of the whole is within what predictions are wrong by.
 const WORTH: f64 = 2e-4;
+
+/// What takes less than this part of the whole, on the wire or to compute, is not looked at.
+const SMALL: f64 = 1e-3;
 
 /// The splits, and why, in words, for each layer.
 pub(super) fn search(base: &Base<'_>, setting: &Setting) -> (Splits, Vec<String>) {
@@ -78,14 +84,32 @@ impl<'a> Search<'a> {
         cost(&plan, self.setting)
     }
 
-    /// The same number of chunks everywhere.
+    /// The same number of chunks everywhere, then as many layers at once, then parts of products.
     fn alike(&mut self) {
         for count in COUNTS {
-            let splits = Splits::even(self.base.classes, count);
-            let cost = self.try_out(&splits);
-            if cost < self.cost * (1.0 - WORTH) || count == 1 {
-                (self.cost, self.splits) = (cost, splits);
+            self.keep_if_better(Splits::even(self.base.classes, count));
+        }
+        if self.base.options.overlap != Overlap::Pipelined {
+            return;
+        }
+        for ahead in AHEAD {
+            let mut splits = self.splits.clone();
+            splits.ahead = Some(ahead);
+            self.keep_if_better(splits);
+        }
+        for parts in [2, 4] {
+            let mut splits = self.splits.clone();
+            for view in self.products().into_keys() {
+                splits.set_parts(view, parts);
             }
+            self.keep_if_better(splits);
+        }
+    }
+
+    fn keep_if_better(&mut self, splits: Splits) {
+        let cost = self.try_out(&splits);
+        if self.cost == f64::INFINITY || cost < self.cost * (1.0 - WORTH) {
+            (self.cost, self.splits) = (cost, splits);
         }
     }
 
@@ -94,7 +118,9 @@ impl<'a> Search<'a> {
             let start = self.splits.clone();
             let now = self.count(choice);
             let mut tried: Vec<(usize, f64)> = vec![(now, self.cost)];
-            for count in COUNTS.into_iter().filter(|count| *count != now) {
+            // Whole, for comparison, and what is next to the present number.
+            let near = |count: &usize| *count == 1 || *count == now / 2 || *count == now * 2;
+            for count in COUNTS.into_iter().filter(|count| *count != now && near(count)) {
                 if self.left == 0 {
                     return;
                 }
@@ -151,8 +177,12 @@ impl<'a> Search<'a> {
             let bytes = op_us * self.setting.link.bytes_per_us();
             sizes.insert(Choice::Product(view), bytes as u64);
         }
-        let mut choices: Vec<(u64, Choice)> =
-            sizes.into_iter().map(|(c, size)| (size, c)).collect();
+        let worth = self.cost * SMALL * self.setting.link.bytes_per_us();
+        let mut choices: Vec<(u64, Choice)> = sizes
+            .into_iter()
+            .map(|(choice, size)| (size, choice))
+            .filter(|(size, _)| *size as f64 > worth)
+            .collect();
         choices.sort_by_key(|(size, choice)| (u64::MAX - size, *choice));
         choices.into_iter().map(|(_, choice)| choice).collect()
     }

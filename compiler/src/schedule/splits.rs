@@ -10,9 +10,11 @@ use mpcc_ir::Id;
 use mpcc_ir::views::ViewsProgram;
 use std::collections::BTreeMap;
 
-/// The numbers of chunks and parts.
+/// The numbers of chunks and parts, and how far ahead roles work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Splits {
+    /// Layers that may be under way at once; any number if `None`.
+    pub(super) ahead: Option<usize>,
     chunks: Vec<usize>,
     parts: BTreeMap<u32, usize>,
 }
@@ -20,7 +22,7 @@ pub(super) struct Splits {
 impl Splits {
     /// All classes in as many chunks, all products whole.
     pub(super) fn even(classes: usize, chunks: usize) -> Self {
-        Self { chunks: vec![chunks; classes], parts: BTreeMap::new() }
+        Self { ahead: None, chunks: vec![chunks; classes], parts: BTreeMap::new() }
     }
 
     /// Chunks of a class, at most.

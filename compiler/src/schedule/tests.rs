@@ -222,7 +222,7 @@ fn products_and_groups_are_cut_without_changing_a_bit() {
             splits.set_parts(node.view, 2);
         }
         let cut = base.emit(&splits);
-        assert_snapshot!(online(&cut), @"");
+        assert_snapshot!(online(&cut), @"receive 1, conv 2, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 3, receive 3, map 3, send 1, map 3, send 1");
         cut.verify().expect("the verifier accepts the plan");
         let [a, b] = [&whole, &cut].map(|plan| {
             let result = outcome(plan, weights, std::slice::from_ref(&input));
