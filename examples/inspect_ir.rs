@@ -39,7 +39,7 @@ fn levels() -> anyhow::Result<[String; 3]> {
     masked_passes::run_all(&mut lowered.program);
 
     // The plan says for each role which steps it runs, and who sends what to whom.
-    let options = CompileOptions { chunks: 1, ..CompileOptions::default() };
+    let options = CompileOptions { chunks: Some(1), ..CompileOptions::default() };
     let plan = compile(&model.onnx, &options, &mut |_| ())?.plan;
     Ok([graph.program.to_string(), lowered.program.to_string(), plan.to_string()])
 }

@@ -7,7 +7,7 @@ use crate::lower::{
     RingChoice, lower_measured,
 };
 use crate::protocols::{ExpandOptions, expand};
-use crate::schedule::{Model, ScheduleOptions, schedule};
+use crate::schedule::{Model, Overlap, ScheduleOptions, Setting, schedule};
 use crate::{masked_passes, passes};
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word};
@@ -30,8 +30,12 @@ pub struct CompileOptions {
     pub parties: u8,
     /// Who knows the weights.
     pub weights: WeightsMode,
-    /// Chunks per operation at most.
-    pub chunks: usize,
+    /// Chunks of every operation; those that are predicted to take least if `None`.
+    pub chunks: Option<usize>,
+    /// What may happen at once.
+    pub overlap: Overlap,
+    /// Hosts and links that the plan is made for.
+    pub setting: Setting,
     /// Goes into the digests of model and weights, which are public; drawn if `None`. Two compilations
     /// give the same files if it is the same.
     pub salt: Option<[u8; 32]>,
@@ -48,7 +52,9 @@ impl Default for CompileOptions {
             margin_bits: lower.margin_bits,
             parties: 2,
             weights: WeightsMode::Party0,
-            chunks: 4,
+            chunks: None,
+            overlap: Overlap::Pipelined,
+            setting: Setting::default(),
             salt: None,
         }
     }
@@ -123,6 +129,7 @@ pub fn compile(
         word: lowered.word,
         parties: options.parties,
         weights: options.weights,
+        overlap: options.overlap,
         chunks: options.chunks,
     };
     let weights = pack_weights(&lowered, options.salt.unwrap_or_else(rand::random));
@@ -139,7 +146,7 @@ pub fn compile(
             .collect(),
         params: lowered.params.iter().map(param_info).collect(),
     };
-    let plan = schedule(&lowered.program, &views, model, scheduling);
+    let plan = schedule(&lowered.program, &views, model, scheduling, &options.setting);
     progress("verifying the plan");
     plan.verify()?;
 

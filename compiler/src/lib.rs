@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod clear;
 pub mod compile;
+pub mod cost;
 pub mod import;
 pub mod lower;
 pub mod masked_passes;

@@ -56,5 +56,6 @@ fn plan() -> Plan {
         messages: vec![],
         roles: vec![],
         layers: vec![],
+        forecast: None,
     }
 }

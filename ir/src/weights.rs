@@ -330,6 +330,7 @@ mod tests {
             messages: vec![],
             roles: vec![],
             layers: vec![],
+            forecast: None,
         }
     }
 

@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod ledger;
 pub mod mailbox;
 pub mod mask;
+pub mod measure;
 pub mod net;
 pub mod owner;
 pub mod packet;

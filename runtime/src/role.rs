@@ -12,7 +12,7 @@ use crate::mask::{Epoch, Masks};
 use crate::params::{self, Params};
 use crate::schedule::Schedule;
 use crate::share::Seed;
-use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, Step, StepOp, Word};
+use mpcc_ir::plan::{Phase, Plan, Region, Role, RolePlan, Span, Step, StepOp, Word};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a compute party or the dealer keeps for a deployment.
@@ -55,6 +55,27 @@ impl RoleState {
         let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
         let deploy = reserve(role, own.deploy_bytes)?;
         Ok(Arc::new(Self { plan, index, schedules, params: Mutex::new(params), seeds, deploy }))
+    }
+
+    /// A role whose steps are only timed: nothing about its plan is checked, and it holds no secret.
+    pub(crate) fn for_measuring(plan: Arc<Plan>, role: Role) -> Result<Arc<Self>, RunError> {
+        let index = plan.roles.iter().position(|r| r.role == role);
+        let index = index.ok_or(PlanError::NoRole { role, parties: plan.parties })?;
+        let deploy = reserve(role, plan.roles[index].deploy_bytes)?;
+        let schedules = Phase::ALL.map(|_| Schedule::new(&[]));
+        let params = Mutex::new(Params::public());
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds: Vec::new(), deploy }))
+    }
+
+    pub(crate) fn deploy_arena(&self) -> Arc<Arena> {
+        Arc::clone(&self.deploy)
+    }
+
+    /// All words of both arenas.
+    pub(crate) fn arenas(&self) -> [Span; 2] {
+        let (own, word) = (self.own(), self.plan.word.bytes());
+        let all = |region, bytes: u64| Span { region, at: 0, len: bytes / word * word };
+        [all(Region::Deploy, own.deploy_bytes), all(Region::Run, own.run_bytes)]
     }
 
     /// The plan.

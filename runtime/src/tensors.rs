@@ -285,6 +285,7 @@ mod tests {
             messages: vec![],
             roles: vec![],
             layers: vec![],
+            forecast: None,
         }
     }
 

@@ -43,7 +43,7 @@ fn main() -> Done {
         seeds.write("importer", model, &bytes)?;
         seeds.programs(model, &bytes)?;
         for weights in [WeightsMode::Party0, WeightsMode::Owner, WeightsMode::Public] {
-            let options = CompileOptions { weights, chunks: 1, ..CompileOptions::default() };
+            let options = CompileOptions { weights, chunks: Some(1), ..CompileOptions::default() };
             let plan = compile(&bytes, &options, &mut |_| ())?.plan;
             let name = format!("{model}-{weights}");
             seeds.write("plan_file", &name, &codec::encode(&plan)[PLAN_HEADER..])?;

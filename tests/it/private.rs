@@ -1,6 +1,7 @@
 //! Real models, compiled and run privately, against the outputs that ONNX Runtime computed.
 
 use mpcc_compiler::compile::{CompileOptions, Compiled, compile};
+use mpcc_compiler::schedule::{Overlap, Setting};
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{Phase, Role, WeightsMode};
 use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
@@ -86,11 +87,34 @@ fn chunks_threads_and_order_of_messages_change_no_bit() {
     let model = "espcn-resize";
     let mut seen: Vec<Vec<i64>> = Vec::new();
     for chunks in [1, 3, 8] {
-        let compiled = compiled(model, CompileOptions { chunks, ..CompileOptions::default() });
+        let options = CompileOptions { chunks: Some(chunks), ..CompileOptions::default() };
+        let compiled = compiled(model, options);
         for (threads, reorder) in [(1, false), (2, true)] {
             let options = SimOptions { threads, reorder, ..SimOptions::default() };
             seen.push(simulate(model, &compiled, options).outputs[0].raw.clone());
         }
     }
     assert!(seen.iter().all(|bits| *bits == seen[0]));
+}
+
+#[test]
+fn no_schedule_changes_a_bit_or_sends_more() {
+    let model = "espcn-resize";
+    let mut seen: Vec<(Vec<i64>, u64)> = Vec::new();
+    for overlap in [Overlap::Sequential, Overlap::Layer, Overlap::Pipelined] {
+        for link in ["lan10g", "wan"] {
+            let link = link.parse().expect("a known name");
+            let setting = Setting { link, ..Setting::default() };
+            let options = CompileOptions { overlap, setting, ..CompileOptions::default() };
+            let compiled = compiled(model, options);
+            let forecast = compiled.plan.forecast.as_ref().expect("it is predicted");
+            assert!(forecast.bound_us() > 0.0 && forecast.bound_us() <= forecast.online_us);
+            let options = SimOptions { threads: 2, reorder: true, ..SimOptions::default() };
+            let bits = simulate(model, &compiled, options).outputs[0].raw.clone();
+            let roles = compiled.plan.roles.iter().map(|role| role.role);
+            let sent = |role| compiled.plan.sent_bytes(role, Phase::Online);
+            seen.push((bits, roles.map(sent).sum()));
+        }
+    }
+    assert!(seen.iter().all(|(bits, bytes)| *bits == seen[0].0 && *bytes <= seen[0].1 + 64));
 }

@@ -42,7 +42,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let deployment = Deployment::open(&self.model, &self.how)?;
+        let deployment = Deployment::open(&self.model, &self.how, self.threads)?;
         let plan = &deployment.plan;
         let inputs = deployment.inputs(&self.inputs)?;
         let itself = is_onnx(&self.model).then_some(self.model.as_path());
@@ -199,6 +199,7 @@ impl Measured<'_> {
             "rounds": self.summary.rounds(),
             "roles": roles,
         });
+        self.summary.times_into(&mut object);
         if let Some(clear) = self.clear() {
             object["clear_s"] = clear.as_json();
             object["online_per_clear"] = json!(self.online().median / clear.median);
@@ -241,6 +242,15 @@ impl Measured<'_> {
             self.cpu_s(),
             self.summary.rounds(),
         );
+        if let Some(forecast) = &self.plan.forecast {
+            let _ = writeln!(
+                out,
+                "predicted online: {:.4} s, and at least {:.4} s (link {})",
+                forecast.online_us * 1e-6,
+                forecast.bound_us() * 1e-6,
+                forecast.link,
+            );
+        }
         if let Some(clear) = self.clear() {
             let times = self.online().median / clear.median;
             let _ = writeln!(out, "online takes {times:.2} times as long as in the clear");

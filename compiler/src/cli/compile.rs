@@ -19,6 +19,9 @@ pub(crate) struct Compile {
     model: PathBuf,
     #[command(flatten)]
     how: ModelArgs,
+    /// Compute threads of each role that the plan is made for
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
     /// Plan file; the weights go beside it [default: the model's name with .plan]
     #[arg(short, long, value_name = "M.plan")]
     output: Option<PathBuf>,
@@ -31,17 +34,21 @@ impl Compile {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let plan = self.output.unwrap_or_else(|| self.model.with_extension("plan"));
         check_output(&plan)?;
-        let compiled = compile_file(&self.model, &self.how)?;
+        let compiled = compile_file(&self.model, &self.how, self.threads)?;
         write(&compiled, &plan)?;
         super::print(&summary(&compiled, &plan))
     }
 }
 
 /// Compiles a model with progress on stderr.
-pub(crate) fn compile_file(model: &Path, how: &ModelArgs) -> anyhow::Result<Compiled> {
+pub(crate) fn compile_file(
+    model: &Path,
+    how: &ModelArgs,
+    threads: u16,
+) -> anyhow::Result<Compiled> {
     let bytes = read_path(model, &Limits::default())?;
     let progress = Progress::new();
-    let options = how.options(model, &bytes);
+    let options = how.options(model, &bytes, threads);
     let compiled = options
         .and_then(|options| Ok(compile(&bytes, &options, &mut |stage| progress.stage(stage))?));
     progress.finish();

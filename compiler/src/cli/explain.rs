@@ -1,7 +1,7 @@
 //! `mpcc explain`: what a plan does, what it costs, what it needs.
 
 use mpcc_ir::nn::ClearOp;
-use mpcc_ir::plan::{Layer, MessageKind, Phase, Plan, Role, WeightsMode};
+use mpcc_ir::plan::{Forecast, Layer, MessageKind, Phase, Plan, Role, WeightsMode};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -48,13 +48,65 @@ fn peak_bytes(plan: &Plan) -> Vec<(Role, u64)> {
 }
 
 /// Layers that compute something.
-fn shown(plan: &Plan) -> impl Iterator<Item = &Layer> {
-    plan.layers.iter().filter(|l| !l.op.is_empty())
+fn shown(plan: &Plan) -> impl Iterator<Item = (usize, &Layer)> {
+    plan.layers.iter().enumerate().filter(|(_, l)| !l.op.is_empty())
+}
+
+/// When the compute parties begin and end a layer online, in milliseconds from the input on.
+fn predicted_ms(plan: &Plan, layer: usize) -> Option<(f64, f64)> {
+    plan.forecast.as_ref()?;
+    let steps = plan.roles.iter().flat_map(|role| &role.online);
+    let times = steps.filter(|step| step.layer as usize == layer).map(|step| step.predicted_us);
+    let whole = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    Some((whole.0 / 1e3, whole.1 / 1e3))
+}
+
+/// Why a layer was split or not.
+fn choice(plan: &Plan, layer: usize) -> &str {
+    let choices = plan.forecast.as_ref().map_or(&[][..], |forecast| &forecast.choices);
+    choices.get(layer).map_or("", String::as_str)
+}
+
+/// The predicted times of a run, with what bounds them, in milliseconds.
+fn forecast_json(forecast: &Forecast) -> Value {
+    let ms = |us: f64| us / 1e3;
+    json!({
+        "schedule": forecast.schedule,
+        "link": forecast.link,
+        "kernels": forecast.kernels,
+        "threads": forecast.threads,
+        "offline_ms": ms(forecast.offline_us),
+        "online_ms": ms(forecast.online_us),
+        "lower_bound_ms": ms(forecast.bound_us()),
+        "compute_ms": ms(forecast.compute_us),
+        "wire_ms": ms(forecast.wire_us),
+        "latency_ms": ms(forecast.latency_us),
+    })
+}
+
+fn forecast_text(forecast: &Forecast, out: &mut String) {
+    let ms = |us: f64| us / 1e3;
+    let _ = writeln!(
+        out,
+        "predicted for {} threads a role with {} kernels, link {}, schedule {}:",
+        forecast.threads, forecast.kernels, forecast.link, forecast.schedule,
+    );
+    let _ = writeln!(
+        out,
+        "  {:.2} ms online after {:.2} ms offline; online at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency), {:.2} times that",
+        ms(forecast.online_us),
+        ms(forecast.offline_us),
+        ms(forecast.bound_us()),
+        ms(forecast.compute_us),
+        ms(forecast.wire_us),
+        ms(forecast.latency_us),
+        forecast.online_us / forecast.bound_us().max(1e-9),
+    );
 }
 
 fn as_json(plan: &Plan, digest: &[u8]) -> Value {
     let layers: Vec<Value> = shown(plan)
-        .map(|l| {
+        .map(|(at, l)| {
             json!({
                 "name": l.name,
                 "op": l.op,
@@ -63,6 +115,8 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
                 "rounds": l.rounds,
                 "online_bytes": l.online_bytes,
                 "correction_bytes": l.correction_bytes,
+                "predicted_ms": predicted_ms(plan, at).map(|(start, end)| [start, end]),
+                "choice": choice(plan, at),
             })
         })
         .collect();
@@ -95,6 +149,7 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         })).collect::<Vec<_>>(),
         "layers": layers,
         "rounds": plan.rounds(),
+        "forecast": plan.forecast.as_ref().map(forecast_json),
         "online_bytes": bytes(plan, |m| m.kind == MessageKind::Open && (m.from, m.to) == (Role::Party(0), Role::Party(1))),
         "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),
         "setup_bytes": bytes(plan, |m| m.phase == Phase::Setup),
@@ -130,10 +185,23 @@ fn as_table(plan: &Plan) -> String {
         plan.weights
     );
     let mut rows = vec![
-        ["layer", "operations", "shape", "format", "rounds", "bytes", "corrections"]
-            .map(String::from),
+        [
+            "layer",
+            "operations",
+            "shape",
+            "format",
+            "rounds",
+            "bytes",
+            "corrections",
+            "from ms",
+            "to ms",
+            "split",
+        ]
+        .map(String::from),
     ];
-    for layer in shown(plan) {
+    for (at, layer) in shown(plan) {
+        let (from, to) = predicted_ms(plan, at).unzip();
+        let time = |ms: Option<f64>| ms.map_or_else(String::new, |ms| format!("{ms:.2}"));
         rows.push([
             shorten(&layer.name, 40),
             shorten(&layer.op, 40),
@@ -142,6 +210,9 @@ fn as_table(plan: &Plan) -> String {
             layer.rounds.to_string(),
             layer.online_bytes.to_string(),
             layer.correction_bytes.to_string(),
+            time(from),
+            time(to),
+            choice(plan, at).to_owned(),
         ]);
     }
     super::table(&mut out, &rows);
@@ -158,6 +229,9 @@ fn as_table(plan: &Plan) -> String {
         super::megabytes(corrections),
         super::megabytes(setup),
     );
+    if let Some(forecast) = &plan.forecast {
+        forecast_text(forecast, &mut out);
+    }
     for (role, peak) in peak_bytes(plan) {
         let _ = writeln!(out, "{role}: {} of memory at its peak", super::megabytes(peak));
     }

@@ -5,6 +5,7 @@ mod compile;
 mod explain;
 mod inspect;
 mod model_args;
+mod profile;
 mod run;
 mod tensors;
 mod timeline;
@@ -36,6 +37,7 @@ enum Verb {
     Explain(explain::Explain),
     Run(run::Run),
     Bench(bench::Bench),
+    Profile(profile::Profile),
     /// Be one role of a run on this host; `mpcc run` starts these
     #[command(hide = true)]
     Role(run::role::RoleProcess),
@@ -50,6 +52,7 @@ impl Cli {
             Verb::Explain(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
+            Verb::Profile(verb) => verb.run(),
             Verb::Role(verb) => verb.run(),
         };
         match done {

@@ -3,14 +3,16 @@
 use super::tensors;
 use anyhow::Context as _;
 use mpcc_compiler::compile::CompileOptions;
+use mpcc_compiler::cost::{Link, Machine};
 use mpcc_compiler::import::ImportOptions;
 use mpcc_compiler::lower::RingChoice;
+use mpcc_compiler::schedule::{Overlap, Setting};
 use mpcc_ir::plan::WeightsMode;
 use std::path::{Path, PathBuf};
 
 const MARGIN: u8 = 2;
 const PARTIES: u8 = 2;
-const CHUNKS: u16 = 4;
+const LINK: &str = "lan";
 
 /// How to compile a model
 #[derive(clap::Args, Clone, Debug)]
@@ -35,9 +37,29 @@ pub(crate) struct ModelArgs {
     /// Who knows the weights
     #[arg(long, value_enum, default_value_t = Owner::Party0)]
     weights: Owner,
-    /// Chunks into which an operation is split at most
-    #[arg(long, value_name = "N", default_value_t = CHUNKS, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    chunks: u16,
+    /// Chunks of every operation; as many of each as are predicted to take least if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    chunks: Option<u16>,
+    /// What may happen at once
+    #[arg(long, value_enum, default_value_t = Schedule::Pipelined)]
+    schedule: Schedule,
+    /// The links between the hosts: local, lan, lan10g, lan1g, man, wan, a rate and a round trip
+    /// such as 10gbit,0.2ms, or a file
+    #[arg(long, value_name = "LINK", default_value = LINK)]
+    link: String,
+    /// Profile of the hosts, from `mpcc profile machine`; the built-in one if absent
+    #[arg(long, value_name = "MACHINE.toml")]
+    machine: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
+enum Schedule {
+    /// Nothing: a party computes, or it sends and receives
+    Sequential,
+    /// Chunks of one layer
+    Layer,
+    /// All that does not depend on what is missing
+    Pipelined,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
@@ -70,13 +92,21 @@ impl ModelArgs {
             ("--margin", self.margin != MARGIN),
             ("--parties", self.parties != PARTIES),
             ("--weights", !matches!(self.weights, Owner::Party0)),
-            ("--chunks", self.chunks != CHUNKS),
+            ("--chunks", self.chunks.is_some()),
+            ("--schedule", self.schedule != Schedule::Pipelined),
+            ("--link", self.link != LINK),
+            ("--machine", self.machine.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
     }
 
-    /// The options for the model at `path`, and whether samples were given.
-    pub(crate) fn options(&self, path: &Path, model: &[u8]) -> anyhow::Result<CompileOptions> {
+    /// The options for the model at `path`, for roles with as many compute threads.
+    pub(crate) fn options(
+        &self,
+        path: &Path,
+        model: &[u8],
+        threads: u16,
+    ) -> anyhow::Result<CompileOptions> {
         let import = ImportOptions { shapes: self.shapes.clone(), ..ImportOptions::default() };
         let samples = match &self.calibrate {
             Some(file) => {
@@ -102,7 +132,20 @@ impl ModelArgs {
                 Owner::Owner => WeightsMode::Owner,
                 Owner::Public => WeightsMode::Public,
             },
-            chunks: usize::from(self.chunks),
+            chunks: self.chunks.map(usize::from),
+            overlap: match self.schedule {
+                Schedule::Sequential => Overlap::Sequential,
+                Schedule::Layer => Overlap::Layer,
+                Schedule::Pipelined => Overlap::Pipelined,
+            },
+            setting: Setting {
+                machine: self
+                    .machine
+                    .as_deref()
+                    .map_or_else(|| Ok(Machine::default()), Machine::read)?,
+                link: Link::open(&self.link)?,
+                threads: usize::from(threads),
+            },
             salt: None,
         })
     }

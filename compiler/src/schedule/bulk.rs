@@ -59,6 +59,84 @@ pub(super) fn steps(
     }
 }
 
+/// A product as several steps that each write their own part of the result: as many channels, or
+/// rows, as make `parts` nearly equal parts of a multiple of [`ROWS`]. What cannot be cut stays whole.
+pub(super) fn split(step: StepOp, parts: usize) -> Vec<StepOp> {
+    match step {
+        StepOp::Conv { window, groups: 1, x_shape, out_channels, x, w, out }
+            if parts > 1 && x_shape[0] == 1 =>
+        {
+            let part = |(first, count): (usize, usize)| StepOp::Conv {
+                window,
+                groups: 1,
+                x_shape,
+                out_channels: count,
+                x,
+                w: cut(w, first, count, out_channels),
+                out: cut(out, first, count, out_channels),
+            };
+            row_ranges(out_channels, parts).map(part).collect()
+        }
+        StepOp::Conv { window, groups, x_shape, out_channels, x, w, out }
+            if parts > 1 && x_shape[0] == 1 =>
+        {
+            let [channels, outputs] = [x_shape[1] / groups, out_channels / groups];
+            let part = |(first, count): (usize, usize)| StepOp::Conv {
+                window,
+                groups: count,
+                x_shape: [1, count * channels, x_shape[2], x_shape[3]],
+                out_channels: count * outputs,
+                x: cut(x, first, count, groups),
+                w: cut(w, first, count, groups),
+                out: cut(out, first, count, groups),
+            };
+            row_ranges(groups, parts).map(part).collect()
+        }
+        StepOp::MatMul { batch: 1, mkn: [m, k, n], shared_b, a, b, out } if parts > 1 => {
+            let part = |(first, count): (usize, usize)| StepOp::MatMul {
+                batch: 1,
+                mkn: [count, k, n],
+                shared_b,
+                a: cut(a, first, count, m),
+                b,
+                out: cut(out, first, count, m),
+            };
+            row_ranges(m, parts).map(part).collect()
+        }
+        StepOp::MatMul { batch, mkn, shared_b: false, a, b, out } if parts > 1 => {
+            let part = |(first, count): (usize, usize)| StepOp::MatMul {
+                batch: count,
+                mkn,
+                shared_b: false,
+                a: cut(a, first, count, batch),
+                b: cut(b, first, count, batch),
+                out: cut(out, first, count, batch),
+            };
+            let size = batch.div_ceil(parts);
+            ranges(batch, size).map(part).collect()
+        }
+        other => vec![other],
+    }
+}
+
+/// Rows of a product that kernels work on together, at least.
+const ROWS: usize = 16;
+
+fn row_ranges(rows: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
+    ranges(rows, rows.div_ceil(parts).next_multiple_of(ROWS))
+}
+
+/// First and number of each range of at most `size`.
+fn ranges(all: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..all).step_by(size.max(1)).map(move |first| (first, size.min(all - first)))
+}
+
+/// The bytes of `count` rows from `first` on, of a buffer of `rows`.
+fn cut(span: Span, first: usize, count: usize, rows: usize) -> Span {
+    let row = span.len / rows.max(1) as u64;
+    Span { at: span.at + first as u64 * row, len: count as u64 * row, ..span }
+}
+
 fn signed(strides: &[usize]) -> Vec<i64> {
     strides.iter().map(|s| *s as i64).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::ScheduleOptions;
 use super::allocate::{self, Request};
+use super::barriers;
 use super::bulk::{self, Tensor};
 use super::chunk_ranges;
 use super::depend;
@@ -19,7 +20,7 @@ pub(super) struct Draft {
     /// Which spans of a `Map` step are written.
     pub(super) map_writes: Vec<bool>,
     pub(super) after: Vec<u32>,
-    layer: u32,
+    pub(super) layer: u32,
 }
 
 /// Bits of `Span::at` that hold the offset in a draft.
@@ -171,7 +172,7 @@ impl Emitter<'_> {
 
     fn message_bytes(&self, payload: Payload, chunk: usize) -> u64 {
         let group = &self.traffic.groups[&payload];
-        group.bytes(group.ranges(self.traffic.chunks)[chunk].1) as u64
+        group.bytes(self.traffic.ranges(group)[chunk].1) as u64
     }
 
     fn received(&mut self, payload: Payload, from: Role, chunk: usize) -> Span {
@@ -206,8 +207,12 @@ impl Emitter<'_> {
             .map(|a| Tensor { shape: &fused.values[*a].shape, span: self.words(*a) })
             .collect();
         let out = Tensor { shape: &value.shape, span: self.words(v) };
-        for step in bulk::steps(op, &args, &out, self.options.word.bytes()) {
-            self.push(slot, step, vec![]);
+        let word = self.options.word.bytes();
+        let parts = self.traffic.splits.parts(value.view);
+        for step in bulk::steps(op, &args, &out, word) {
+            for part in bulk::split(step, parts) {
+                self.push(slot, part, vec![]);
+            }
         }
     }
 
@@ -215,7 +220,7 @@ impl Emitter<'_> {
         let fused = self.fused;
         let segment = &fused.segments[index].1;
         let bound = tile::bind(fused, segment, self.traffic, self.options.word, self.programs);
-        let ranges = chunk_ranges(segment.elements, self.traffic.chunks);
+        let ranges = chunk_ranges(segment.elements, self.traffic.splits.chunks(segment.class));
         let last = ranges.len() - 1;
         for (chunk, (first, count)) in ranges.into_iter().enumerate() {
             let sources = bound.sources.iter();
@@ -281,6 +286,7 @@ impl Emitter<'_> {
                 }
             }
             depend::order(drafts);
+            barriers::add(drafts, self.options.overlap, self.traffic.splits.ahead);
         }
         let [setup, offline, online] = phases.map(|drafts| {
             let step = |(priority, d): (u32, Draft)| Step {

@@ -23,6 +23,8 @@ pub(super) struct Slot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segment {
     pub(super) elements: usize,
+    /// What is split alike, see [`super::splits`].
+    pub(super) class: usize,
     /// Values stored to their buffers.
     pub(super) stores: Vec<Val>,
     /// Values packed into messages, all of one payload.

@@ -1,5 +1,6 @@
 //! What travels: values that are ready together share a message per chunk.
 
+use super::splits::Splits;
 use super::{Model, ScheduleOptions, chunk_ranges};
 use mpcc_ir::Id;
 use mpcc_ir::masked::MaskedProgram;
@@ -61,14 +62,11 @@ pub(super) struct Group {
     pub(super) split: bool,
     pub(super) origin: u32,
     pub(super) depth: u32,
+    /// What is split alike, see [`super::splits`].
+    pub(super) class: usize,
 }
 
 impl Group {
-    /// First element and count of the chunks that travel on their own.
-    pub(super) fn ranges(&self, chunks: usize) -> Vec<(usize, usize)> {
-        if self.split { chunk_ranges(self.elements, chunks) } else { vec![(0, self.elements)] }
-    }
-
     /// Bytes of `member` in a message of `count` elements, and where they start.
     pub(super) fn plane(&self, member: usize, count: usize) -> (usize, usize) {
         let bytes = |bits: &u8| (count * usize::from(*bits)).div_ceil(8);
@@ -82,6 +80,7 @@ impl Group {
 }
 
 /// All messages of a plan and the groups they carry.
+#[derive(Clone)]
 pub(super) struct Traffic {
     pub(super) groups: BTreeMap<Payload, Group>,
     /// Group and index of every opening and dealt value.
@@ -89,10 +88,19 @@ pub(super) struct Traffic {
     pub(super) messages: Vec<Message>,
     ids: BTreeMap<(Payload, usize, Role, Role), u32>,
     pub(super) weights: WeightsMode,
-    pub(super) chunks: usize,
+    pub(super) splits: Splits,
 }
 
 impl Traffic {
+    /// First element and count of the chunks of a group that travel on their own.
+    pub(super) fn ranges(&self, group: &Group) -> Vec<(usize, usize)> {
+        if group.split {
+            chunk_ranges(group.elements, self.splits.chunks(group.class))
+        } else {
+            vec![(0, group.elements)]
+        }
+    }
+
     /// Collects the groups; [`Self::number`] makes their messages.
     pub(super) fn new(
         views: &ViewsProgram,
@@ -106,7 +114,7 @@ impl Traffic {
             messages: Vec::new(),
             ids: BTreeMap::new(),
             weights: options.weights,
-            chunks: options.chunks,
+            splits: Splits::default(),
         };
         traffic.collect(views, depths, model);
         traffic
@@ -181,6 +189,7 @@ impl Traffic {
             split,
             origin,
             depth,
+            class: 0,
         });
         if matches!(payload, Payload::Open(_) | Payload::Deal(_)) {
             self.member.insert(id, (payload, group.members.len()));
@@ -205,7 +214,7 @@ impl Traffic {
             });
             let (phase, kind) = class(*payload);
             let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
-            for (chunk, (_, count)) in group.ranges(self.chunks).into_iter().enumerate() {
+            for (chunk, (_, count)) in self.ranges(group).into_iter().enumerate() {
                 for &(from, to) in &routes {
                     let id = self.messages.len() as u32;
                     self.ids.insert((*payload, chunk, from, to), id);

@@ -5,6 +5,8 @@
 //! 3. `fuse` decides which values need a buffer and joins element-wise operations into tile programs.
 //! 4. `emit` writes the steps of each phase; `bulk` those of linear operations and data movement.
 //! 5. `allocate` places the buffers in arenas; `depend` orders the steps that share bytes.
+//! 6. `predict` plays the plan on a simulated network, for priorities and predicted times; `search`
+//!    does this for many ways to split, and keeps the best.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -12,24 +14,39 @@
 )]
 
 mod allocate;
+mod barriers;
 mod bulk;
 mod depend;
 mod emit;
 mod fuse;
 mod groups;
 mod layers;
+mod network;
+mod predict;
 mod project;
 mod registers;
 mod rounds;
+mod search;
+mod simulate;
+mod splits;
 mod tile;
 
 #[cfg(test)]
+mod simulate_tests;
+#[cfg(test)]
 mod tests;
 
+pub use barriers::Overlap;
+pub use simulate::Setting;
+
+use fuse::Fused;
+use groups::{Payload, Traffic};
 use mpcc_ir::masked::MaskedProgram;
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, RolePlan, WeightsMode, Word};
 use mpcc_ir::views::ViewsProgram;
 use project::Projected;
+use splits::Splits;
+use std::collections::BTreeSet;
 
 /// Everything that a plan is made of besides the program.
 ///
@@ -59,8 +76,11 @@ pub struct ScheduleOptions {
     pub parties: u8,
     /// Who knows the weights.
     pub weights: WeightsMode,
-    /// Chunks into which an element-wise group is split at most; small groups stay whole.
-    pub chunks: usize,
+    /// What may happen at once.
+    pub overlap: Overlap,
+    /// Chunks into which every element-wise group is split, though small ones stay whole, and no
+    /// product is; `None` tries several, also for products, and keeps what is predicted to take least.
+    pub chunks: Option<usize>,
 }
 
 /// Elements below which a group is not split further, so that a message is worth its header.
@@ -89,45 +109,89 @@ pub fn schedule(
     views: &ViewsProgram,
     model: Model,
     options: ScheduleOptions,
+    setting: &Setting,
 ) -> Plan {
-    let depths = groups::depths(views);
-    let mut traffic = groups::Traffic::new(views, &depths, &model, options);
-    let compute = (0..options.parties).map(Role::Party);
-    let projected: Vec<(Role, Projected)> = compute
-        .chain([Role::Dealer])
-        .map(|role| (role, project::project(views, &traffic, role, options)))
-        .collect();
-    let wanted = projected
-        .iter()
-        .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
-        .collect();
-    traffic.number(masked, &wanted, options);
-    let mut programs = tile::Programs::default();
-    let roles: Vec<RolePlan> = projected
-        .into_iter()
-        .map(|(role, projected)| {
-            let fused = fuse::fuse(projected, &traffic, &depths, options.word);
-            emit::role_plan(&fused, &traffic, &mut programs, masked, role, options)
-        })
-        .collect();
-    rounds::count(&mut traffic.messages, &roles);
-    let layers = layers::layers(masked, &traffic);
-    let messages = std::mem::take(&mut traffic.messages);
-    let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } = model;
-    traffic.fill_ports(&mut inputs, &mut outputs, &mut params);
-    Plan {
-        name,
-        model_digest,
-        weights_digest,
-        word: options.word,
-        parties: options.parties,
-        weights: options.weights,
-        inputs,
-        outputs,
-        params,
-        programs: programs.into_list(),
-        messages,
-        roles,
-        layers,
+    let base = Base::new(masked, views, model, options);
+    let (splits, choices) = search::search(&base, setting);
+    let mut plan = base.emit(&splits);
+    predict::predict(&mut plan, setting, options.overlap);
+    if let Some(forecast) = &mut plan.forecast {
+        forecast.choices = choices;
+    }
+    plan
+}
+
+/// What is the same however finely a program is cut.
+struct Base<'a> {
+    masked: &'a MaskedProgram,
+    model: Model,
+    options: ScheduleOptions,
+    traffic: Traffic,
+    wanted: BTreeSet<(Payload, Role, Role)>,
+    roles: Vec<Role>,
+    fused: Vec<Fused>,
+    classes: usize,
+}
+
+impl<'a> Base<'a> {
+    fn new(
+        masked: &'a MaskedProgram,
+        views: &ViewsProgram,
+        model: Model,
+        options: ScheduleOptions,
+    ) -> Self {
+        let depths = groups::depths(views);
+        let mut traffic = Traffic::new(views, &depths, &model, options);
+        let compute = (0..options.parties).map(Role::Party);
+        let projected: Vec<(Role, Projected)> = compute
+            .chain([Role::Dealer])
+            .map(|role| (role, project::project(views, &traffic, role, options)))
+            .collect();
+        let wanted = projected
+            .iter()
+            .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
+            .collect();
+        let roles = projected.iter().map(|(role, _)| *role).collect();
+        let mut fused: Vec<Fused> = projected
+            .into_iter()
+            .map(|(_, projected)| fuse::fuse(projected, &traffic, &depths, options.word))
+            .collect();
+        let classes = splits::classify(views, &mut traffic, &mut fused);
+        Self { masked, model, options, traffic, wanted, roles, fused, classes }
+    }
+
+    /// The plan that is cut like this, without predictions.
+    fn emit(&self, splits: &Splits) -> Plan {
+        let options = self.options;
+        let mut traffic = self.traffic.clone();
+        traffic.splits = splits.clone();
+        traffic.number(self.masked, &self.wanted, options);
+        let mut programs = tile::Programs::default();
+        let emit = |(role, fused): (&Role, &Fused)| {
+            emit::role_plan(fused, &traffic, &mut programs, self.masked, *role, options)
+        };
+        let roles: Vec<RolePlan> = self.roles.iter().zip(&self.fused).map(emit).collect();
+        rounds::count(&mut traffic.messages, &roles);
+        let layers = layers::layers(self.masked, &traffic);
+        let messages = std::mem::take(&mut traffic.messages);
+        let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } =
+            self.model.clone();
+        traffic.fill_ports(&mut inputs, &mut outputs, &mut params);
+        Plan {
+            name,
+            model_digest,
+            weights_digest,
+            word: options.word,
+            parties: options.parties,
+            weights: options.weights,
+            inputs,
+            outputs,
+            params,
+            programs: programs.into_list(),
+            messages,
+            roles,
+            layers,
+            forecast: None,
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Whole small programs, from masked text to the simulator.
 
-use super::{Model, ScheduleOptions, schedule};
+use super::splits::Splits;
+use super::{Base, Model, Overlap, ScheduleOptions, Setting, predict, schedule, search};
 use crate::protocols::{ExpandOptions, expand};
+use insta::assert_snapshot;
 use mpcc_ir::masked::{Kind, MaskedProgram, Op};
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, Role, WeightsMode, Word};
+use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Phase, Plan, Role, WeightsMode, Word};
+use mpcc_ir::text::OpText as _;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
 
@@ -69,11 +72,16 @@ fn plan(source: &str, weights: &Weights, options: ScheduleOptions) -> Plan {
     };
     let views = expand(&program, &expansion);
     views.verify().expect("expansion verifies");
-    schedule(&program, &views, model(&program, weights), options)
+    schedule(&program, &views, model(&program, weights), options, &Setting::default())
 }
 
-const OPTIONS: ScheduleOptions =
-    ScheduleOptions { word: Word::W32, parties: 2, weights: WeightsMode::Party0, chunks: 4 };
+const OPTIONS: ScheduleOptions = ScheduleOptions {
+    word: Word::W32,
+    parties: 2,
+    weights: WeightsMode::Party0,
+    overlap: Overlap::Pipelined,
+    chunks: Some(4),
+};
 
 fn outcome(plan: &Plan, weights: &Weights, inputs: &[Vec<f32>]) -> SimOutcome {
     run(plan, weights, inputs, SimOptions::default()).expect("the simulation ends")
@@ -147,7 +155,8 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for weights_mode in [WeightsMode::Party0, WeightsMode::Owner, WeightsMode::Public] {
         for (parties, chunks) in [(2, 1), (3, 4)] {
-            let options = ScheduleOptions { parties, weights: weights_mode, chunks, ..OPTIONS };
+            let options =
+                ScheduleOptions { parties, weights: weights_mode, chunks: Some(chunks), ..OPTIONS };
             let plan = plan(CONV, &weights, options);
             let result = outcome(&plan, &weights, std::slice::from_ref(&input));
             plan.verify().expect("the verifier accepts the plan");
@@ -162,4 +171,104 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
         }
     }
     assert!(seen[0].iter().any(|v| v.abs() > 1.0));
+}
+
+const WIDE: &str = "program {
+  %0 = input port port0 mask m0 : masked<32q8>[1x2x30x30]
+  %1 = weight param w0 mask m1 : weight<32q4>[40x2x3x3]
+  %2 = weight param w1 mask m2 : weight<32q12>[40]
+  %3 = conv %0, %1, %2 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q12>[1x40x30x30]
+  %4 = rescale %3 by 4 mask m3 : masked<20q8>[1x40x30x30]
+  %5 = relu %4 mask m4 : masked<32q8>[1x40x30x30]
+  %6 = reveal %5 port port0 : masked<32q8>[1x40x30x30]
+  return %6
+}";
+
+/// The base of `WIDE` under `options`, with what `check` makes of it.
+fn with_base<R>(options: ScheduleOptions, check: impl FnOnce(&Base<'_>, &Weights) -> R) -> R {
+    let program = MaskedProgram::parse(WIDE).expect("the test's program parses");
+    let tensor = |n: usize, scale: i64| -> Vec<u8> {
+        (0..n).flat_map(|i| (((i as i64 * 7 % 5 - 2) * scale) as u32).to_le_bytes()).collect()
+    };
+    let params = vec![tensor(720, 16), tensor(40, 4096)];
+    let weights = Weights { word: Word::W32, salt: [0; 32], params };
+    let views = expand(&program, &ExpandOptions::default());
+    check(&Base::new(&program, &views, model(&program, &weights), options), &weights)
+}
+
+/// Steps of `P0` online, and a message's bytes in a row of such messages.
+fn online(plan: &Plan) -> String {
+    let mut runs: Vec<(String, usize)> = Vec::new();
+    for step in &plan.roles[0].online {
+        let name = step.op.mnemonic().to_owned();
+        match runs.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, count)) => *count += 1,
+            None => runs.push((name, 1)),
+        }
+    }
+    let run = |(name, count): (String, usize)| format!("{name} {count}");
+    runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn products_and_groups_are_cut_without_changing_a_bit() {
+    with_base(OPTIONS, |base, weights| {
+        let input: Vec<f32> = (0..1800).map(|i| (i * 11 % 17) as f32 - 8.0).collect();
+        let whole = base.emit(&Splits::even(base.classes, 1));
+        assert_snapshot!(online(&whole), @"receive 1, conv 1, map 1, send 1, receive 1, map 1, send 1, receive 1, map 1, send 1, receive 1, map 1, receive 1, map 1, send 1, map 1, send 1");
+        let mut splits = Splits::even(base.classes, 3);
+        for (at, node) in base.fused[0].values.iter().enumerate() {
+            assert!(at < base.fused[0].live.len());
+            splits.set_parts(node.view, 2);
+        }
+        let cut = base.emit(&splits);
+        assert_snapshot!(online(&cut), @"receive 1, conv 2, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 1, send 1, map 1, send 1, map 1, send 1, receive 3, map 3, receive 3, map 3, send 1, map 3, send 1");
+        cut.verify().expect("the verifier accepts the plan");
+        let [a, b] = [&whole, &cut].map(|plan| {
+            let result = outcome(plan, weights, std::slice::from_ref(&input));
+            assert_eq!(result.rounds, plan.rounds());
+            (
+                result.outputs[0].raw.clone(),
+                result.rounds,
+                plan.sent_bytes(Role::Party(0), Phase::Online),
+            )
+        });
+        assert_eq!(a, b);
+    });
+}
+
+#[test]
+fn schedules_with_barriers_wait() {
+    // How many steps may run beside each other: the fewer, the more a step waits for.
+    let waits = |overlap| {
+        with_base(ScheduleOptions { overlap, ..OPTIONS }, |base, weights| {
+            let plan = base.emit(&Splits::even(base.classes, 4));
+            plan.verify().expect("the verifier accepts the plan");
+            let input: Vec<f32> = (0..1800).map(|i| (i * 11 % 17) as f32 - 8.0).collect();
+            let result = outcome(&plan, weights, &[input]);
+            (
+                plan.roles[0].online.iter().map(|step| step.after.len()).sum::<usize>(),
+                result.outputs[0].raw.clone(),
+            )
+        })
+    };
+    let [sequential, layer, pipelined] =
+        [Overlap::Sequential, Overlap::Layer, Overlap::Pipelined].map(waits);
+    assert!(sequential.0 > pipelined.0 && layer.0 >= pipelined.0);
+    assert!(sequential.1 == pipelined.1 && layer.1 == pipelined.1);
+}
+
+#[test]
+fn the_search_keeps_what_takes_least() {
+    let slow = Setting { link: "100mbit,0.1ms".parse().expect("a link"), ..Setting::default() };
+    with_base(ScheduleOptions { chunks: None, ..OPTIONS }, |base, _| {
+        let (splits, choices) = search::search(base, &slow);
+        let best: f64 = predict::times_us(&base.emit(&splits), &slow)[1];
+        for count in [1, 2, 4, 8, 16] {
+            let other = predict::times_us(&base.emit(&Splits::even(base.classes, count)), &slow);
+            assert!(best <= other[1] * 1.01, "{count} chunks take {}, not {best}", other[1]);
+        }
+        let again = search::search(base, &slow);
+        assert_eq!((again.0, again.1), (splits, choices));
+    });
 }

@@ -142,7 +142,10 @@ fn a_page_of_both_and_of_what_is_predicted() {
         let lines = lines.lines().filter(|line| line.contains(source));
         lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
     };
-    assert_eq!(site.stdout("explain some.plan --timeline p.html"), site.stdout("explain m.plan"));
+    assert_eq!(
+        site.stdout("explain some.plan --timeline p.html"),
+        site.stdout("explain some.plan")
+    );
     let predicted = data(&site, "p.html");
     assert_eq!((&predicted["measured"], &predicted["predicted"]), (&false.into(), &true.into()));
     assert_eq!(of(&both, "predicted"), of(&predicted, "predicted"));

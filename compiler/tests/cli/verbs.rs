@@ -70,6 +70,7 @@ fn run_a_plan() {
     output [8x1]: #, #, #, #, # ...
     compared with the clear result: largest error # (predicted: at most #), largest value #
     # s online, # s offline before it, # s setup once; 10 rounds
+    predicted online: # s, and at least # s (pipelined, link lan)
     P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
     P1: sent 4488 B online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
@@ -87,6 +88,7 @@ fn run_a_model() {
     logits: class 7; largest scores: 7 (#), 2 (#), 3 (#), 9 (#), 1 (#)
     compared with the clear result: the same class; largest error # (predicted: at most #), largest value #
     # s online, # s offline before it, # s setup once; 24 rounds
+    predicted online: # s, and at least # s (pipelined, link lan)
     P0: sent # kB online, 0 B offline, # kB setup; # CPU s; # MB peak memory
     P1: sent # kB online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
@@ -100,7 +102,7 @@ fn run_as_json() {
     let explained = site.json("explain m.plan --json");
     let roles = ["P0", "P1", "dealer", "client"];
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal cpu_s largest max_abs_err offline_s online_s outputs peak_rss_bytes predicted_err rounds sent_bytes setup_s wall_s");
+    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal busy_s cpu_s largest link lower_bound_s max_abs_err offline_s online_s outputs peak_rss_bytes predicted_err predicted_offline_s predicted_s role_online_s rounds schedule sent_bytes setup_s wait_s wall_s wire_s");
     for figure in ["online_s", "offline_s", "setup_s", "wall_s"] {
         assert!(ran[figure].as_f64().is_some_and(|s| s >= 0.0), "{figure}");
     }
@@ -138,7 +140,7 @@ fn bench_measures_beside_the_clear_model() {
     let site = Site::new();
     let said = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 3 --json");
     let keys = said.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys.join(" "), @"argmax_equal clear_s cpu_s kernels largest max_abs_err model offline_s online_per_clear online_s parties predicted_err ring roles rounds runs setup_s threads wall_s");
+    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s kernels largest link lower_bound_s max_abs_err model offline_s online_per_clear online_s parties predicted_err predicted_offline_s predicted_s ring role_online_s roles rounds runs schedule setup_s threads wait_s wall_s wire_s");
     for figure in ["online_s", "offline_s", "clear_s"] {
         let spread = ["min", "median", "max"].map(|of| said[figure][of].as_f64().unwrap());
         assert!(spread.is_sorted() && spread[0] > 0.0, "{figure}: {spread:?}");

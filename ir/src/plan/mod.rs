@@ -3,6 +3,7 @@
 //! Nothing in a plan depends on data, and no weight is in it: a plan is public. Weights are quantised
 //! into a separate file in the order of [`Plan::params`].
 
+mod forecast;
 mod message;
 mod role;
 mod step;
@@ -10,6 +11,7 @@ mod text;
 mod tile;
 mod verify;
 
+pub use forecast::Forecast;
 pub use message::{Message, MessageKind, Phase};
 pub use role::{Role, WeightsMode};
 pub use step::{Region, RolePlan, Span, Step, StepOp};
@@ -75,6 +77,8 @@ pub struct Plan {
     pub roles: Vec<RolePlan>,
     /// Layers of the model for `explain`, in order of execution; steps and messages name them by index.
     pub layers: Vec<Layer>,
+    /// What the compiler expects.
+    pub forecast: Option<Forecast>,
 }
 
 /// What a role's process takes besides its buffers: code, the plan, queues of messages.

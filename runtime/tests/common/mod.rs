@@ -246,6 +246,7 @@ impl Builder {
                 online_bytes: 0,
                 correction_bytes: 0,
             }],
+            forecast: None,
         };
         Self { plan }
     }

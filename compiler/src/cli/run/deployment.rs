@@ -31,7 +31,7 @@ pub(crate) fn is_onnx(path: &Path) -> bool {
 
 impl Deployment {
     /// Reads a plan, or compiles a model.
-    pub(crate) fn open(model: &Path, how: &ModelArgs) -> anyhow::Result<Self> {
+    pub(crate) fn open(model: &Path, how: &ModelArgs, threads: u16) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         if let (false, Some(option)) = (is_onnx(model), how.given()) {
             bail!(
@@ -41,7 +41,7 @@ impl Deployment {
         }
         let plan_file = if is_onnx(model) {
             let file = folder.path().join("model.plan");
-            write(&compile_file(model, how)?, &file)?;
+            write(&compile_file(model, how, threads)?, &file)?;
             file
         } else {
             model.to_owned()
@@ -101,6 +101,6 @@ impl Deployment {
         )?;
         let reports = children.finish()?;
         progress.finish();
-        Ok(Summary { outcome, reports })
+        Ok(Summary { outcome, reports, forecast: self.plan.forecast.clone() })
     }
 }

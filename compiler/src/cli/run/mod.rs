@@ -46,7 +46,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let deployment = Deployment::open(&self.model, &self.how)?;
+        let deployment = Deployment::open(&self.model, &self.how, self.threads)?;
         let plan = &deployment.plan;
         if let Some(path) = &self.output {
             check_output_file(path, plan)?;

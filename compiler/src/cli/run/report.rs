@@ -3,9 +3,9 @@
 use crate::cli::megabytes;
 use anyhow::bail;
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{OutputPort, Plan, Role};
+use mpcc_ir::plan::{Forecast, OutputPort, Plan, Role};
 use mpcc_runtime::client::Output;
-use mpcc_runtime::serve::{InferOutcome, Report};
+use mpcc_runtime::serve::{InferOutcome, Report, RunReport};
 use mpcc_runtime::trace::Trace;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 pub(crate) struct Summary {
     pub(crate) outcome: InferOutcome,
     pub(crate) reports: Vec<(Role, Report)>,
+    pub(crate) forecast: Option<Forecast>,
 }
 
 /// How far the outputs are from those expected.
@@ -153,10 +154,36 @@ impl Summary {
             "rounds": self.rounds(),
             "outputs": outputs.collect::<Vec<_>>(),
         });
+        self.times_into(&mut object);
         if let Some(difference) = difference {
             difference.write_json(&mut object);
         }
         object
+    }
+
+    /// What was predicted, and where each role's time went: medians over the runs, both phases.
+    pub(crate) fn times_into(&self, object: &mut Value) {
+        let per_role = |of: &dyn Fn(&Report) -> Value| -> Value {
+            let roles = self.reports.iter().map(|(role, report)| (role.to_string(), of(report)));
+            Value::Object(roles.collect())
+        };
+        let median = |report: &Report, of: fn(&RunReport) -> f64| {
+            let mut values: Vec<f64> = report.runs.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            json!(values.get(values.len() / 2).copied().unwrap_or(0.0))
+        };
+        object["busy_s"] = per_role(&|report| median(report, |run| run.busy_s));
+        object["wait_s"] = per_role(&|report| median(report, |run| run.wait_s));
+        object["role_online_s"] = per_role(&|report| median(report, |run| run.online_s));
+        let Some(forecast) = &self.forecast else { return };
+        let wire_s = |bytes: u64| bytes as f64 / forecast.bytes_per_us * 1e-6;
+        object["wire_s"] =
+            per_role(&|report| json!(wire_s(report.sent_bytes.offline + report.sent_bytes.online)));
+        object["schedule"] = json!(forecast.schedule);
+        object["link"] = json!(forecast.link);
+        object["predicted_s"] = json!(forecast.online_us * 1e-6);
+        object["predicted_offline_s"] = json!(forecast.offline_us * 1e-6);
+        object["lower_bound_s"] = json!(forecast.bound_us() * 1e-6);
     }
 
     pub(crate) fn as_text(&self, difference: Option<&Difference>) -> String {
@@ -176,6 +203,15 @@ impl Summary {
             self.setup_s(),
             self.rounds(),
         );
+        if let Some(forecast) = &self.forecast {
+            let Forecast { online_us, link, schedule, .. } = forecast;
+            let _ = writeln!(
+                out,
+                "predicted online: {:.3} s, and at least {:.3} s ({schedule}, link {link})",
+                online_us * 1e-6,
+                forecast.bound_us() * 1e-6,
+            );
+        }
         for (role, report) in &self.reports {
             let sent = &report.sent_bytes;
             let _ = writeln!(

@@ -5,7 +5,7 @@
 
 use super::{MODES, expanded};
 use crate::protocols::ExpandOptions;
-use crate::schedule::{Model, ScheduleOptions, schedule};
+use crate::schedule::{Model, Overlap, ScheduleOptions, Setting, schedule};
 use mpcc_ir::masked::{MaskedProgram, Op};
 use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Word};
 use mpcc_ir::views::interp::{Inputs, MaskSource, run};
@@ -91,8 +91,15 @@ fn assert_agree(text: &str, word: Word, input: &[i64], params: &[Vec<i64>]) {
             let (masked, views) = expanded(text, &options);
             let inputs = Inputs { ports: &ports, params: &ring_params };
             let outcome = run(&views, parties.into(), &Streams::new(parties), inputs).unwrap();
-            let options = ScheduleOptions { word, parties, weights: mode, chunks: 4 };
-            let plan = schedule(&masked, &views, model(&masked, &weights), options);
+            let options = ScheduleOptions {
+                word,
+                parties,
+                weights: mode,
+                overlap: Overlap::Pipelined,
+                chunks: Some(4),
+            };
+            let plan =
+                schedule(&masked, &views, model(&masked, &weights), options, &Setting::default());
             let options = SimOptions { seed: SEED, ..SimOptions::default() };
             let real = sim::run(&plan, &weights, std::slice::from_ref(&reals), options).unwrap();
             let ring = masked[masked.outputs[0]].ty.ring;

@@ -2,7 +2,9 @@
 
 use super::expect_index;
 use super::small::field;
-use crate::plan::{InputPort, Layer, Message, OutputPort, ParamInfo, Plan, TileOp, TileProgram};
+use crate::plan::{
+    Forecast, InputPort, Layer, Message, OutputPort, ParamInfo, Plan, TileOp, TileProgram,
+};
 use crate::text::{Attr, Lexer, OpText, ParseError};
 use std::fmt::Write as _;
 
@@ -28,6 +30,19 @@ record!(InputPort { name, shape, ring, frac, lo, hi, mask, masked });
 record!(OutputPort { name, shape, ring, frac, masked, shares, clear, error });
 record!(ParamInfo { name, elements, frac, public, masked, mask });
 record!(Layer { name, op, shape, format, rounds, online_bytes, correction_bytes });
+record!(Forecast {
+    schedule,
+    link,
+    kernels,
+    bytes_per_us,
+    threads,
+    offline_us,
+    online_us,
+    compute_us,
+    wire_us,
+    latency_us,
+    choices
+});
 record!(Message { from, to, phase, kind, bytes, round, layer });
 
 impl Plan {
@@ -55,6 +70,7 @@ impl Plan {
             messages: Vec::new(),
             roles: Vec::new(),
             layers: Vec::new(),
+            forecast: None,
         })
     }
 
@@ -63,6 +79,7 @@ impl Plan {
         print_table("output", &self.outputs, out);
         print_table("param", &self.params, out);
         print_table("layer", &self.layers, out);
+        print_table("forecast", self.forecast.as_slice(), out);
         print_table("program", &self.programs, out);
         print_table("message", &self.messages, out);
     }
@@ -72,6 +89,7 @@ impl Plan {
         self.outputs = parse_table("output", lexer)?;
         self.params = parse_table("param", lexer)?;
         self.layers = parse_table("layer", lexer)?;
+        self.forecast = parse_table("forecast", lexer)?.pop();
         self.programs = parse_table("program", lexer)?;
         self.messages = parse_table("message", lexer)?;
         Ok(())

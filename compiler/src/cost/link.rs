@@ -1,0 +1,118 @@
+//! What a link between two hosts is like.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Rate and delay of every link between two roles.
+///
+/// A host's uplink is shared by all that it sends; each direction has its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// What the user calls it.
+    pub name: String,
+    /// Megabits per second, as the hardware counts them.
+    pub mbit_per_s: f64,
+    /// Milliseconds to the other host and back.
+    pub rtt_ms: f64,
+}
+
+/// Part of the rate that is left for payload: a packet of 1,500 bytes carries 1,448.
+const PAYLOAD: f64 = 0.965;
+
+/// Bytes of a frame's header.
+const FRAME: u64 = mpcc_runtime::net::frame::HEADER as u64;
+
+/// Links by name: megabits per second and milliseconds.
+const NAMED: [(&str, f64, f64); 6] = [
+    ("local", 20_000.0, 0.0),
+    ("lan", 10_000.0, 0.03),
+    ("lan10g", 10_000.0, 0.2),
+    ("lan1g", 1_000.0, 1.0),
+    ("man", 1_000.0, 10.0),
+    ("wan", 100.0, 40.0),
+];
+
+/// Why a link cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum LinkError {
+    #[error(
+        "`{text}` is no link: give local, lan, lan10g, lan1g, man, wan, a rate and a round trip such as 10gbit,0.2ms, or a file"
+    )]
+    Unknown { text: String },
+    #[error("cannot read the link profile `{path}`")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` is not a link profile: it has the keys name, mbit_per_s and rtt_ms")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+}
+
+impl Link {
+    /// Microseconds that a message of `bytes` occupies the sender, with its header.
+    pub fn send_us(&self, bytes: u64) -> f64 {
+        (bytes + FRAME) as f64 / self.bytes_per_us()
+    }
+
+    /// Payload bytes per microsecond.
+    pub fn bytes_per_us(&self) -> f64 {
+        self.mbit_per_s / 8.0 * PAYLOAD
+    }
+
+    /// Microseconds from one host to the other.
+    pub fn one_way_us(&self) -> f64 {
+        self.rtt_ms * 500.0
+    }
+
+    /// A file, a name, or a rate and a round trip.
+    ///
+    /// # Errors
+    /// [`LinkError`] where it is none of them.
+    pub fn open(text: &str) -> Result<Self, LinkError> {
+        let path = Path::new(text);
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
+            let path = path.to_owned();
+            return match std::fs::read_to_string(&path) {
+                Ok(text) => toml::from_str(&text)
+                    .map_err(|source| LinkError::Parse { path, source: Box::new(source) }),
+                Err(source) => Err(LinkError::Read { path, source }),
+            };
+        }
+        text.parse()
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        let (name, mbit_per_s, rtt_ms) = NAMED[1];
+        Self { name: name.to_owned(), mbit_per_s, rtt_ms }
+    }
+}
+
+impl FromStr for Link {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let named = NAMED.iter().find(|(name, ..)| *name == text);
+        let values = named.map(|(_, rate, rtt)| (*rate, *rtt)).or_else(|| numbers(text));
+        let (mbit_per_s, rtt_ms) =
+            values.ok_or_else(|| LinkError::Unknown { text: text.to_owned() })?;
+        Ok(Self { name: text.to_owned(), mbit_per_s, rtt_ms })
+    }
+}
+
+/// `10gbit,0.2ms` in megabits per second and milliseconds.
+fn numbers(text: &str) -> Option<(f64, f64)> {
+    let (rate, rtt) = text.split_once(',')?;
+    let rate = with_unit(rate, &[("gbit", 1e3), ("mbit", 1.0), ("kbit", 1e-3)])?;
+    let rtt = with_unit(rtt, &[("ms", 1.0), ("us", 1e-3), ("s", 1e3)])?;
+    (rate > 0.0).then_some((rate, rtt))
+}
+
+fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let text = text.trim().to_ascii_lowercase();
+    let (digits, scale) =
+        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
+    let value: f64 = digits.trim().parse().ok()?;
+    (value.is_finite() && value >= 0.0).then_some(value * scale)
+}

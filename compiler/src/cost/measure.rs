@@ -1,0 +1,445 @@
+//! Measures a machine profile: runs steps of representative shapes on the runtime's kernels.
+
+use super::products::{K, M, N, PLANES, Products, WIDTHS};
+use super::{Machine, Rates, tile_key};
+use mpcc_ir::Window;
+use mpcc_ir::plan::{
+    BitReg, Operand, OperandKind, Phase, Plan, Region, Role, RolePlan, Span, Step, StepOp, TileOp,
+    TileProgram, WeightsMode, Word, WordReg,
+};
+use mpcc_runtime::RunError;
+use mpcc_runtime::kernels::Cpu;
+use mpcc_runtime::measure::time_steps;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+/// Bytes that steps go through in turn: more than a core's own caches hold, as in a run.
+const WINDOW: u64 = 16 << 20;
+
+/// Room for the largest step behind those.
+const ARENA: u64 = WINDOW + (80 << 20);
+
+/// Passes over all steps; the least time counts.
+const ROUNDS: usize = 5;
+
+/// Elements of a measured element-wise step: a chunk of a usual layer.
+const ELEMENTS: u64 = 1 << 16;
+
+/// Why a machine cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum MeasureError {
+    #[error("cannot measure this host: {0}")]
+    Run(#[from] RunError),
+    #[error("cannot measure a loopback connection")]
+    Network(#[from] std::io::Error),
+}
+
+/// Measures this machine, in a few seconds and on one thread.
+///
+/// # Errors
+/// Too little memory, or no loopback connection.
+pub fn machine() -> Result<Machine, MeasureError> {
+    let (ring32, copy_ns) = rates(Word::W32)?;
+    let (ring64, _) = rates(Word::W64)?;
+    Ok(Machine {
+        kernels: Cpu::active().name().to_owned(),
+        step_us: 1.0,
+        wake_us: round(wake_us()?),
+        copy_us_per_kb: round(copy_ns),
+        memory_us_per_kb: round(memory_ns()?),
+        ring32,
+        ring64,
+    })
+}
+
+/// Three digits are more than a measurement is worth.
+fn round(value: f64) -> f64 {
+    let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
+    let scale = 10_f64.powf(2.0 - digits);
+    (value * scale).round() / scale
+}
+
+/// Microseconds that a thread takes to notice that it may go on: a third of the way of a short message
+/// through a thread that writes, a loopback connection and a thread that reads.
+fn wake_us() -> std::io::Result<f64> {
+    const TURNS: u32 = 400;
+    let (ping, pinged) = one_way()?;
+    let (pong, ponged) = one_way()?;
+    let other = std::thread::spawn(move || {
+        while let Ok(byte) = pinged.recv() {
+            if pong.send(byte).is_err() {
+                break;
+            }
+        }
+    });
+    let start = Instant::now();
+    for _ in 0..TURNS {
+        if ping.send(7).is_err() || ponged.recv().is_err() {
+            break;
+        }
+    }
+    let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(6 * TURNS);
+    drop(ping);
+    // Nothing in the thread can fail.
+    let _ = other.join();
+    Ok(us)
+}
+
+/// The way of a message as roles have it: the ends belong to threads that compute.
+fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut out = TcpStream::connect(listener.local_addr()?)?;
+    let (mut incoming, _) = listener.accept()?;
+    out.set_nodelay(true)?;
+    let (send, queue) = channel();
+    let (deliver, receive) = channel();
+    std::thread::spawn(move || {
+        for byte in queue {
+            if out.write_all(&[byte]).is_err() {
+                break;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while incoming.read_exact(&mut byte).is_ok() && deliver.send(byte[0]).is_ok() {}
+    });
+    Ok((send, receive))
+}
+
+/// The time per kilobyte of a product that is bound by reading a matrix.
+fn memory_ns() -> Result<f64, RunError> {
+    let mut bench = Bench::new(Word::W32);
+    let (k, n) = (4096, 4096);
+    let words = [1, k, n];
+    let at = bench.matmul(words);
+    let us = bench.run()?;
+    Ok(us[at] * 1e3 / ((k * n * 4) as f64))
+}
+
+/// The rates of a ring, and the nanoseconds per byte of handing a message over.
+fn rates(word: Word) -> Result<(Rates, f64), RunError> {
+    let mut bench = Bench::new(word);
+    let grid: Vec<(usize, [usize; 3])> = N
+        .iter()
+        .flat_map(|&n| M.iter().flat_map(move |&m| K.iter().map(move |&k| [m, k, n])))
+        .map(|mkn| (bench.matmul(mkn), mkn))
+        .collect();
+    let window = |kernel: usize, stride: usize| Window {
+        kernel: [kernel; 2],
+        strides: [stride; 2],
+        dilations: [1; 2],
+        pads: [kernel / 2; 4],
+    };
+    let mut convolutions = |extents: &[usize], channels: usize, outputs: usize, groups: usize| {
+        let mut strided = |stride: usize| -> Vec<usize> {
+            let conv = |extent: &usize| {
+                bench.conv(window(3, stride), [channels, extent * stride], outputs, groups)
+            };
+            extents.iter().map(conv).collect()
+        };
+        [strided(1), strided(2)]
+    };
+    let patches = convolutions(&WIDTHS, 32, 16, 1);
+    let planes = convolutions(&PLANES, 64, 64, 64);
+    let moves = bench.moves();
+    let tiles = bench.tiles();
+    let copies = bench.copies();
+    let us = bench.run()?;
+
+    let mut products = Products {
+        rates: vec![0.0; M.len() * K.len() * N.len()],
+        patch_ns: Vec::new(),
+        stride_patch_ns: Vec::new(),
+        plane_ns: Vec::new(),
+        stride_plane_ns: Vec::new(),
+    };
+    for (step, mkn) in grid {
+        let index = |grid: &[usize], x| grid.iter().position(|at| *at == x).unwrap_or(0);
+        let at = (index(&M, mkn[0]) * K.len() + index(&K, mkn[1])) * N.len() + index(&N, mkn[2]);
+        let macs = mkn.iter().map(|n| *n as f64).product::<f64>();
+        products.rates[at] = round(macs / (us[step] * 1e3));
+    }
+    let patch = |steps: &[usize]| -> Vec<f64> {
+        let ns = |(step, width): (&usize, &usize)| {
+            let (depth, pixels) = (32 * 9, width * width);
+            let rest = us[*step] * 1e3 - products.gemm_ns([16, depth, pixels]);
+            round(rest.max(0.0) / (depth * pixels) as f64)
+        };
+        steps.iter().zip(&WIDTHS).map(ns).collect()
+    };
+    let plane = |steps: &[usize]| -> Vec<f64> {
+        let ns = |(step, extent): (&usize, &usize)| {
+            round(us[*step] * 1e3 / (64 * 9 * extent * extent) as f64)
+        };
+        steps.iter().zip(&PLANES).map(ns).collect()
+    };
+    let (patch_ns, stride_patch_ns) = (patch(&patches[0]), patch(&patches[1]));
+    let (plane_ns, stride_plane_ns) = (plane(&planes[0]), plane(&planes[1]));
+    let products = Products { patch_ns, stride_patch_ns, plane_ns, stride_plane_ns, ..products };
+
+    let per_word = |(name, (step, words)): (&str, (usize, u64))| {
+        (name.to_owned(), round(us[step] * 1e3 / words as f64))
+    };
+    let word_ns = moves.into_iter().map(per_word).collect();
+    let per_element = |(name, [with, without, times]): (String, [usize; 3])| {
+        let ns = (us[with] - us[without]) * 1e3 / (times as u64 * ELEMENTS) as f64;
+        (name, round(ns.max(0.0)))
+    };
+    let tile_ns = tiles.into_iter().map(per_element).collect();
+    let copy_ns = (us[copies[0]] + us[copies[1]]) * 1e3 / 2.0 / COPIED as f64;
+    Ok((Rates { tile_ns, word_ns, products }, copy_ns))
+}
+
+/// Bytes of the measured message.
+const COPIED: u64 = 1 << 18;
+
+/// Steps to be timed, over buffers that follow one another round an arena.
+struct Bench {
+    word: Word,
+    next: u64,
+    programs: Vec<TileProgram>,
+    ops: Vec<StepOp>,
+}
+
+impl Bench {
+    fn new(word: Word) -> Self {
+        Self { word, next: 0, programs: Vec::new(), ops: Vec::new() }
+    }
+
+    /// A buffer behind the last one. No step takes more than the arena has behind its window.
+    fn bytes(&mut self, len: u64) -> Span {
+        let span = Span { region: Region::Run, at: self.next, len };
+        self.next = (self.next + len).next_multiple_of(64);
+        span
+    }
+
+    fn words(&mut self, extents: &[usize]) -> Span {
+        let words: usize = extents.iter().product();
+        self.bytes(words as u64 * self.word.bytes())
+    }
+
+    /// Adds a step; returns its index.
+    fn push(&mut self, op: StepOp) -> usize {
+        if self.next > WINDOW {
+            self.next = 0;
+        }
+        self.ops.push(op);
+        self.ops.len() - 1
+    }
+
+    fn matmul(&mut self, [m, k, n]: [usize; 3]) -> usize {
+        let [a, b, out] = [[m, k], [k, n], [m, n]].map(|extents| self.words(&extents));
+        self.push(StepOp::MatMul { batch: 1, mkn: [m, k, n], shared_b: false, a, b, out })
+    }
+
+    fn conv(
+        &mut self,
+        window: Window,
+        [channels, extent]: [usize; 2],
+        out_channels: usize,
+        groups: usize,
+    ) -> usize {
+        let x_shape = [1, channels, extent, extent];
+        let [oh, ow] = window.output([extent; 2]).unwrap_or([1, 1]);
+        let x = self.words(&x_shape);
+        let w = self.words(&[out_channels, channels / groups, window.kernel[0], window.kernel[1]]);
+        let out = self.words(&[out_channels, oh, ow]);
+        self.push(StepOp::Conv { window, groups, x_shape, out_channels, x, w, out })
+    }
+
+    /// Data movement and sums: name, step and number of words.
+    fn moves(&mut self) -> Vec<(&'static str, (usize, u64))> {
+        let [c, h, w] = [64, 56, 56];
+        let words = (c * h * w) as u64;
+        let mut strided = |src_strides: Vec<i64>| {
+            let [src, dst] = [(); 2].map(|()| self.words(&[c, h, w]));
+            let dst_strides = vec![(h * w) as i64, w as i64, 1];
+            let shape = vec![c, h, w];
+            let (src_offset, dst_offset) = (0, 0);
+            self.push(StepOp::Strided {
+                shape,
+                src,
+                src_offset,
+                src_strides,
+                dst,
+                dst_offset,
+                dst_strides,
+            })
+        };
+        let runs = strided(vec![(h * w) as i64, w as i64, 1]);
+        let transposed = strided(vec![(h * w) as i64, 1, w as i64]);
+        let dst = self.words(&[c, h, w]);
+        let fill = self.push(StepOp::Fill { dst, value: 7 });
+        let mut sum = |[outer, terms, inner]: [usize; 3]| {
+            let (src, dst) = (self.words(&[outer, terms, inner]), self.words(&[outer, inner]));
+            self.push(StepOp::Sum { outer, terms, inner, src, dst })
+        };
+        let (sum, rows) = (sum([c, h * w, 1]), sum([c, h, w]));
+        let steps = [
+            ("copy runs", runs),
+            ("copy words", transposed),
+            ("fill", fill),
+            ("sum", sum),
+            ("sum rows", rows),
+        ];
+        steps.map(|(name, step)| (name, (step, words))).into()
+    }
+
+    /// The copies of a message at its sender and its receiver.
+    fn copies(&mut self) -> [usize; 2] {
+        let [src, dst] = [(); 2].map(|()| self.bytes(COPIED));
+        let send = self.push(StepOp::Send { message: 0, src });
+        [send, self.push(StepOp::Receive { message: 0, dst })]
+    }
+
+    /// Every instruction of tile programs: its key with a step that has more of it, one that has
+    /// less, and how many more.
+    fn tiles(&mut self) -> Vec<(String, [usize; 3])> {
+        let operands = |kind, write| Operand { kind, write };
+        let (a, b, dst) = (WordReg(0), WordReg(1), WordReg(2));
+        let (p, q, bit) = (BitReg(0), BitReg(1), BitReg(2));
+        let bits = self.word.bits();
+        let mut found = Vec::new();
+        let pure = [
+            TileOp::Add { dst, a, b },
+            TileOp::Mul { dst, a, b },
+            TileOp::MulConst { dst, a, by: 5 },
+            TileOp::ShiftLeft { dst, a, by: 3 },
+            TileOp::Select { dst, bit: p, a },
+            TileOp::FromBit { dst, bit: p },
+            TileOp::Const { dst, value: 3 },
+            TileOp::BitAt { dst: bit, a, index: 7 },
+            TileOp::Xor { dst: bit, a: p, b: q },
+            TileOp::AndXor { dst: bit, a: p, b: q },
+            TileOp::Mux { dst: bit, bit: p, a: p, b: q },
+            TileOp::ConstBit { dst: bit, value: true },
+            TileOp::Random { dst, value: 0, party: 0, bits: 1 },
+            TileOp::Random { dst, value: 0, party: 0, bits: 25 },
+            TileOp::Random { dst, value: 0, party: 0, bits: 64 },
+            TileOp::RandomBit { dst: bit, value: 0, party: 0 },
+        ];
+        for op in pure {
+            found.push(self.tile(op, &[]));
+        }
+        let width = |bits| OperandKind::Packed { bits };
+        for n in 1..=bits {
+            let (read, write) = (operands(width(n), false), operands(width(n), true));
+            found.push(self.tile(TileOp::Unpack { dst, operand: 0 }, &[read]));
+            found.push(self.tile(TileOp::Pack { src: a, operand: 0 }, &[write]));
+        }
+        let table = |inner| operands(OperandKind::Table { inner, len: 64 }, false);
+        let words = |write| operands(OperandKind::Words, write);
+        for operand in [words(false), table(1), table(196)] {
+            found.push(self.tile(TileOp::Load { dst, operand: 0 }, &[operand]));
+        }
+        found.push(self.tile(TileOp::Store { src: a, operand: 0 }, &[words(true)]));
+        found.push(
+            self.tile(TileOp::LoadBit { dst: bit, operand: 0 }, &[operands(width(1), false)]),
+        );
+        found.push(self.tile(TileOp::StoreBit { src: p, operand: 0 }, &[operands(width(1), true)]));
+        found
+    }
+
+    /// Two steps that differ in copies of one instruction. Each copy has operands of its own.
+    fn tile(&mut self, op: TileOp, operands: &[Operand]) -> (String, [usize; 3]) {
+        const FEW: usize = 1;
+        const MANY: usize = 5;
+        let mut step = |copies: usize| {
+            let program = TileProgram {
+                operands: operands.iter().copied().cycle().take(copies * operands.len()).collect(),
+                values: 1,
+                // As many registers as usual programs have, so that tiles are as long.
+                word_regs: 6,
+                bit_regs: 6,
+                ops: (0..copies).map(|copy| with_operand(op, copy)).collect(),
+            };
+            let spans = program.operands.iter().map(|operand| match operand.kind {
+                OperandKind::Words => self.bytes(ELEMENTS * self.word.bytes()),
+                OperandKind::Packed { bits } => self.bytes(ELEMENTS * u64::from(bits) / 8),
+                OperandKind::Table { len, .. } => self.bytes(len * self.word.bytes()),
+            });
+            let spans = spans.collect();
+            self.programs.push(program);
+            let program = self.programs.len() as u32 - 1;
+            self.push(StepOp::Map { program, first: 0, count: ELEMENTS, values: vec![0], spans })
+        };
+        let steps = [step(MANY), step(FEW), MANY - FEW];
+        let key = self.programs.last().map(|program| tile_key(op, program));
+        (key.unwrap_or_default(), steps)
+    }
+
+    /// Microseconds of each step.
+    fn run(self) -> Result<Vec<f64>, RunError> {
+        let step = |op| Step { op, after: vec![], priority: 0, layer: 0, predicted_us: (0.0, 0.0) };
+        let role = RolePlan {
+            role: Role::Party(0),
+            deploy_bytes: 0,
+            run_bytes: ARENA,
+            setup: vec![],
+            offline: vec![],
+            online: self.ops.into_iter().map(step).collect(),
+        };
+        let plan = Plan {
+            name: String::new(),
+            model_digest: [0; 32],
+            weights_digest: [0; 32],
+            word: self.word,
+            parties: 1,
+            weights: WeightsMode::Party0,
+            inputs: vec![],
+            outputs: vec![],
+            params: vec![],
+            programs: self.programs,
+            messages: vec![],
+            roles: vec![role],
+            layers: vec![],
+            forecast: None,
+        };
+        time_steps(Arc::new(plan), Role::Party(0), Phase::Online, ROUNDS)
+    }
+}
+
+/// The instruction with its operand, if it has one, replaced.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others have no operand")]
+fn with_operand(op: TileOp, at: usize) -> TileOp {
+    let operand = at as u16;
+    match op {
+        TileOp::Load { dst, .. } => TileOp::Load { dst, operand },
+        TileOp::Store { src, .. } => TileOp::Store { src, operand },
+        TileOp::Unpack { dst, .. } => TileOp::Unpack { dst, operand },
+        TileOp::Pack { src, .. } => TileOp::Pack { src, operand },
+        TileOp::LoadBit { dst, .. } => TileOp::LoadBit { dst, operand },
+        TileOp::StoreBit { src, .. } => TileOp::StoreBit { src, operand },
+        other => other,
+    }
+}
+
+/// Microseconds that each step of a role takes here, and what a profile predicts, by kind of step:
+/// shows where a profile is wrong.
+///
+/// # Errors
+/// As [`time_steps`].
+pub fn compare(
+    plan: &Arc<Plan>,
+    role: Role,
+    phase: Phase,
+    machine: &Machine,
+) -> Result<BTreeMap<&'static str, [f64; 2]>, RunError> {
+    use mpcc_ir::text::OpText as _;
+    let costs = super::StepCosts::new(machine, plan);
+    let measured = time_steps(Arc::clone(plan), role, phase, ROUNDS)?;
+    let mut kinds: BTreeMap<&'static str, [f64; 2]> = BTreeMap::new();
+    let steps = plan.role(role).map_or(&[][..], |own| own.steps(phase));
+    for (step, us) in steps.iter().zip(measured) {
+        let [predicted, found] = kinds.entry(step.op.mnemonic()).or_default();
+        *predicted += costs.step_us(&step.op);
+        *found += us;
+    }
+    Ok(kinds)
+}

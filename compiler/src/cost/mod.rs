@@ -1,0 +1,205 @@
+//! What a step costs: a profile of a machine, measured once, and of a link, given or by name.
+//!
+//! A profile is plain data in a TOML file. Products have rates by shape, element-wise programs the
+//! sum of what their instructions cost per element, everything else a rate per word.
+
+mod link;
+pub mod measure;
+mod products;
+#[cfg(test)]
+mod tests;
+
+pub use link::{Link, LinkError};
+pub use products::Products;
+
+use mpcc_ir::plan::{OperandKind, Plan, StepOp, TileOp, TileProgram, Word};
+use mpcc_ir::text::OpText as _;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What steps cost on a host; `mpcc profile machine` writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// The kernels that were measured.
+    pub kernels: String,
+    /// Microseconds that any step takes besides its work.
+    pub step_us: f64,
+    /// Microseconds until a thread that waits notices that it may go on.
+    pub wake_us: f64,
+    /// Microseconds per kilobyte that a compute thread copies to or from the transport.
+    pub copy_us_per_kb: f64,
+    /// Microseconds per kilobyte of operands that no cache holds.
+    pub memory_us_per_kb: f64,
+    /// Rates of 32-bit words.
+    pub ring32: Rates,
+    /// Rates of 64-bit words.
+    pub ring64: Rates,
+}
+
+/// What work on ring words of one width costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Nanoseconds per element of each instruction of tile programs, by mnemonic and, where it
+    /// matters, width.
+    pub tile_ns: BTreeMap<String, f64>,
+    /// Nanoseconds per word of data movement and sums.
+    pub word_ns: BTreeMap<String, f64>,
+    /// Products and convolutions.
+    pub products: Products,
+}
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says it")]
+pub enum ProfileError {
+    #[error("cannot read the profile `{path}`; `mpcc profile machine -o {path}` makes one")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` is not a profile of a machine; `mpcc profile machine -o {path}` makes one")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+}
+
+impl Default for Machine {
+    /// One core of a server with AVX-512.
+    fn default() -> Self {
+        toml::from_str(include_str!("default.toml")).expect("a test reads the built-in profile")
+    }
+}
+
+impl Machine {
+    /// Reads a profile.
+    ///
+    /// # Errors
+    /// [`ProfileError`] for a file that cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let path = path.to_owned();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|source| ProfileError::Parse { path, source: Box::new(source) }),
+            Err(source) => Err(ProfileError::Read { path, source }),
+        }
+    }
+
+    /// The profile as text.
+    ///
+    /// # Errors
+    /// A number that is none.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// The rates for words of a width.
+    pub fn rates(&self, word: Word) -> &Rates {
+        match word {
+            Word::W32 => &self.ring32,
+            Word::W64 => &self.ring64,
+        }
+    }
+}
+
+/// The cost of the steps of one plan: what does not depend on the step is worked out once.
+pub struct StepCosts<'a> {
+    machine: &'a Machine,
+    rates: &'a Rates,
+    word_bytes: f64,
+    /// Nanoseconds per element of each program.
+    programs: Vec<f64>,
+}
+
+impl<'a> StepCosts<'a> {
+    /// For a plan's programs and words.
+    pub fn new(machine: &'a Machine, plan: &Plan) -> Self {
+        let rates = machine.rates(plan.word);
+        let programs = plan.programs.iter().map(|p| rates.program_ns(p)).collect();
+        Self { machine, rates, word_bytes: plan.word.bytes() as f64, programs }
+    }
+
+    /// Microseconds of a compute thread.
+    pub fn step_us(&self, op: &StepOp) -> f64 {
+        self.machine.step_us + self.work_us(op)
+    }
+
+    fn work_us(&self, op: &StepOp) -> f64 {
+        let word = |name: &str, bytes: u64| {
+            self.rates.word_ns.get(name).copied().unwrap_or(1.0) * bytes as f64
+                / self.word_bytes
+                / 1e3
+        };
+        let products = &self.rates.products;
+        match op {
+            StepOp::Map { program, count, .. } => {
+                self.programs[*program as usize] * *count as f64 / 1e3
+            }
+            StepOp::Conv { window, groups, x_shape, out_channels, x, w, out } => {
+                let us = products.conv_ns(window, *groups, *x_shape, *out_channels) / 1e3;
+                us.max(self.memory_us(x.len + w.len + out.len))
+            }
+            StepOp::MatMul { batch, mkn, a, b, out, .. } => {
+                let us = products.gemm_ns(*mkn) * *batch as f64 / 1e3;
+                us.max(self.memory_us(a.len + b.len + out.len))
+            }
+            StepOp::Strided { shape, src_strides, dst_strides, .. } => {
+                let words: usize = shape.iter().product();
+                let inner = shape.iter().rposition(|n| *n > 1);
+                let runs = inner.is_none_or(|axis| {
+                    shape[axis] >= 8 && (src_strides[axis], dst_strides[axis]) == (1, 1)
+                });
+                let name = if runs { "copy runs" } else { "copy words" };
+                word(name, words as u64 * self.word_bytes as u64)
+            }
+            StepOp::Fill { dst, .. } => word("fill", dst.len),
+            StepOp::Gather { inner, dst, .. } => {
+                word(if *inner >= 8 { "copy runs" } else { "copy words" }, dst.len)
+            }
+            StepOp::Sum { inner, src, .. } => {
+                word(if *inner >= 8 { "sum rows" } else { "sum" }, src.len)
+            }
+            StepOp::Load { dst, .. } => self.memory_us(dst.len * 2),
+            StepOp::Send { src: span, .. } | StepOp::Receive { dst: span, .. } => {
+                self.machine.copy_us_per_kb * span.len as f64 / 1e3
+            }
+        }
+    }
+
+    /// The time to read or write so many bytes, if they are more than caches hold.
+    fn memory_us(&self, bytes: u64) -> f64 {
+        const CACHES: u64 = 8 << 20;
+        if bytes <= CACHES { 0.0 } else { self.machine.memory_us_per_kb * bytes as f64 / 1e3 }
+    }
+}
+
+impl Rates {
+    fn program_ns(&self, program: &TileProgram) -> f64 {
+        let cost = |op: &TileOp| self.tile_ns.get(&tile_key(*op, program)).copied().unwrap_or(0.5);
+        program.ops.iter().map(cost).sum()
+    }
+}
+
+/// The name under which an instruction's cost is kept: instructions that take the same time share one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others have no width and no twin")]
+fn tile_key(op: TileOp, program: &TileProgram) -> String {
+    let operand = |at: u16| program.operands.get(usize::from(at)).map(|operand| operand.kind);
+    let width = |at| match operand(at) {
+        Some(OperandKind::Packed { bits }) => bits,
+        _ => 64,
+    };
+    match op {
+        TileOp::Load { operand: at, .. } => match operand(at) {
+            Some(OperandKind::Table { inner: 0..8, .. }) => "load entries".to_owned(),
+            Some(OperandKind::Table { .. }) => "load table".to_owned(),
+            _ => "load".to_owned(),
+        },
+        TileOp::Unpack { operand, .. } => format!("unpack {}", width(operand)),
+        TileOp::Pack { operand, .. } => format!("pack {}", width(operand)),
+        TileOp::Random { bits: 0 | 1, .. } => "random 1".to_owned(),
+        TileOp::Random { bits: 2..=32, .. } => "random 32".to_owned(),
+        TileOp::Random { .. } => "random 64".to_owned(),
+        TileOp::Sub { .. } => "add".to_owned(),
+        TileOp::AddConst { .. } | TileOp::Neg { .. } | TileOp::Low { .. } => "shl".to_owned(),
+        TileOp::ShiftLeft { .. } | TileOp::ShiftRight { .. } => "shl".to_owned(),
+        TileOp::And { .. } | TileOp::Not { .. } | TileOp::Xor { .. } => "xor".to_owned(),
+        _ => op.mnemonic().to_owned(),
+    }
+}

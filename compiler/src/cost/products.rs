@@ -1,0 +1,101 @@
+//! Rates of products: measured on a grid of shapes, interpolated in between.
+
+use mpcc_ir::Window;
+use serde::{Deserialize, Serialize};
+
+/// Rows of the left operand of the measured products.
+pub(super) const M: [usize; 8] = [1, 2, 4, 16, 64, 256, 512, 1024];
+/// Depths of the measured products.
+pub(super) const K: [usize; 6] = [4, 16, 64, 256, 1024, 4096];
+/// Columns of the right operand of the measured products.
+pub(super) const N: [usize; 5] = [1, 8, 49, 196, 784];
+/// Output widths of the measured patches.
+pub(super) const WIDTHS: [usize; 5] = [7, 14, 28, 56, 112];
+/// Square extents of the measured depth-wise planes.
+pub(super) const PLANES: [usize; 4] = [7, 14, 28, 56];
+
+/// What products and convolutions cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Products {
+    /// Multiply-adds per nanosecond of `[m, k] x [k, n]`: `n` runs fastest, then `k`, then `m`, over
+    /// 1 2 4 16 64 256 512 1024, 4 16 64 256 1024 4096 and 1 8 49 196 784.
+    pub rates: Vec<f64>,
+    /// Nanoseconds for each entry of the patches under windows that move one pixel at a time, by
+    /// width of the output: 7 14 28 56 112.
+    pub patch_ns: Vec<f64>,
+    /// The same for windows that move further.
+    pub stride_patch_ns: Vec<f64>,
+    /// Nanoseconds per multiply-add of depth-wise convolutions, by extent of the output: 7 14 28 56.
+    pub plane_ns: Vec<f64>,
+    /// The same for windows that move further.
+    pub stride_plane_ns: Vec<f64>,
+}
+
+impl Products {
+    /// Nanoseconds of a product of matrices.
+    pub fn gemm_ns(&self, mkn: [usize; 3]) -> f64 {
+        let macs = mkn.iter().map(|n| *n as f64).product::<f64>();
+        if macs == 0.0 { 0.0 } else { macs / self.rate(mkn) }
+    }
+
+    /// Nanoseconds of a convolution.
+    pub fn conv_ns(
+        &self,
+        window: &Window,
+        groups: usize,
+        [images, channels, h, w]: [usize; 4],
+        out_channels: usize,
+    ) -> f64 {
+        let [oh, ow] = window.output([h, w]).unwrap_or([0, 0]);
+        let taps = window.kernel[0] * window.kernel[1];
+        let groups = groups.max(1);
+        let (cg, og, pixels) = (channels / groups, out_channels / groups, oh * ow);
+        let pointwise =
+            window.kernel == [1, 1] && window.strides == [1, 1] && window.pads == [0; 4];
+        let dense = window.strides[1] == 1;
+        if cg == 1 && og <= 2 && !pointwise {
+            let by_extent = if dense { &self.plane_ns } else { &self.stride_plane_ns };
+            let ns = along(&PLANES, by_extent, pixels.isqrt());
+            return ns * (images * out_channels * pixels * taps) as f64;
+        }
+        let depth = cg * taps;
+        let by_width = if dense { &self.patch_ns } else { &self.stride_patch_ns };
+        let patch_ns = if pointwise { 0.0 } else { along(&WIDTHS, by_width, ow) };
+        let each = self.gemm_ns([og, depth, pixels]) + patch_ns * (depth * pixels) as f64;
+        each * (images * groups) as f64
+    }
+
+    /// Multiply-adds per nanosecond: the logarithm is linear in those of the extents.
+    fn rate(&self, [m, k, n]: [usize; 3]) -> f64 {
+        let (ms, ks, ns) = (near(&M, m), near(&K, k), near(&N, n));
+        let mut log = 0.0;
+        for (i, wi) in ms {
+            for (j, wj) in ks {
+                for (l, wl) in ns {
+                    let at = (i * K.len() + j) * N.len() + l;
+                    let rate = self.rates.get(at).copied().unwrap_or(1.0).max(1e-6);
+                    log += wi * wj * wl * rate.ln();
+                }
+            }
+        }
+        log.exp()
+    }
+}
+
+/// The two grid points around `x` with their weights; the nearest alone beyond the ends.
+fn near(grid: &[usize], x: usize) -> [(usize, f64); 2] {
+    let last = grid.len() - 1;
+    let above = grid.iter().position(|at| *at >= x).unwrap_or(last);
+    if above == 0 || grid[above] <= x {
+        return [(above, 1.0), (above, 0.0)];
+    }
+    let [low, high, x] = [grid[above - 1], grid[above], x].map(|v| (v as f64).ln());
+    let weight = (x - low) / (high - low);
+    [(above - 1, 1.0 - weight), (above, weight)]
+}
+
+fn along(grid: &[usize], values: &[f64], x: usize) -> f64 {
+    let value = |at: usize| values.get(at).copied().unwrap_or(0.0);
+    near(grid, x).iter().map(|(at, weight)| weight * value(*at)).sum()
+}

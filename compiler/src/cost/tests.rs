@@ -1,0 +1,90 @@
+use super::products::{K, M, N};
+use super::*;
+use mpcc_ir::Window;
+use mpcc_ir::plan::{Operand, WordReg};
+
+#[test]
+fn the_built_in_profile_is_whole() {
+    let machine = Machine::default();
+    for rates in [&machine.ring32, &machine.ring64] {
+        assert_eq!(rates.products.rates.len(), M.len() * K.len() * N.len());
+        let all = rates.tile_ns.values().chain(rates.word_ns.values());
+        assert!(all.chain(&rates.products.rates).all(|rate| rate.is_finite() && *rate >= 0.0));
+    }
+    let text = machine.to_toml().unwrap();
+    assert_eq!(toml::from_str::<Machine>(&text).unwrap(), machine);
+}
+
+#[test]
+fn links_have_names_rates_and_round_trips() {
+    let link = |text: &str| text.parse::<Link>().unwrap();
+    assert_eq!((link("wan").mbit_per_s, link("wan").rtt_ms), (100.0, 40.0));
+    assert_eq!((link("10gbit,0.2ms").mbit_per_s, link("10gbit,0.2ms").rtt_ms), (10_000.0, 0.2));
+    assert_eq!((link("2.5 Mbit, 1s").mbit_per_s, link("2.5 Mbit, 1s").rtt_ms), (2.5, 1_000.0));
+    // 1,448 of 1,500 bytes are payload; a frame has a header of 24 bytes.
+    assert!((link("lan1g").send_us(120_601) - 1_000.0).abs() < 1e-9);
+    for wrong in ["", "fast", "10gbit", "0mbit,1ms", "1gbit,-1ms", "nanbit,1ms", "1gbit,1"] {
+        assert!(wrong.parse::<Link>().is_err(), "{wrong}");
+    }
+}
+
+/// A profile with a rate that depends on the shape alone: the sum of the grid's positions.
+fn products() -> Products {
+    let rates = (0..M.len() * K.len() * N.len()).map(|at| 1.0 + at as f64).collect();
+    let flat = |n| vec![n; 5];
+    Products {
+        rates,
+        patch_ns: flat(0.5),
+        stride_patch_ns: flat(1.0),
+        plane_ns: flat(2.0),
+        stride_plane_ns: flat(4.0),
+    }
+}
+
+#[test]
+fn products_between_measured_shapes_cost_something_in_between() {
+    let products = products();
+    let rate =
+        |mkn: [usize; 3]| mkn.iter().map(|n| *n as f64).product::<f64>() / products.gemm_ns(mkn);
+    assert!((rate([1, 4, 1]) - 1.0).abs() < 1e-9);
+    assert!((rate([1, 4, 8]) - 2.0).abs() < 1e-9);
+    assert!(rate([1, 4, 3]) > 1.0 && rate([1, 4, 3]) < 2.0);
+    assert!((rate([9999, 9999, 9999]) - products.rates.len() as f64).abs() < 1e-6);
+    assert_eq!(products.gemm_ns([0, 4, 4]), 0.0);
+}
+
+#[test]
+fn convolutions_add_their_patches() {
+    let products = products();
+    let window =
+        |stride| Window { kernel: [3; 2], strides: [stride; 2], dilations: [1; 2], pads: [1; 4] };
+    let conv = products.conv_ns(&window(1), 1, [1, 16, 14, 14], 64);
+    assert!((conv - products.gemm_ns([64, 144, 196]) - 0.5 * (144 * 196) as f64).abs() < 1e-6);
+    let twice = products.conv_ns(&window(1), 1, [2, 16, 14, 14], 64);
+    assert!((twice - 2.0 * conv).abs() < 1e-6);
+    assert_eq!(products.conv_ns(&window(1), 16, [1, 16, 14, 14], 16), 2.0 * (16 * 196 * 9) as f64);
+    assert_eq!(products.conv_ns(&window(2), 16, [1, 16, 28, 28], 16), 4.0 * (16 * 196 * 9) as f64);
+}
+
+#[test]
+fn a_program_costs_what_its_instructions_cost() {
+    let mut rates = Machine::default().ring32;
+    rates.tile_ns =
+        [("load".to_owned(), 1.0), ("add".to_owned(), 0.25), ("pack 12".to_owned(), 2.0)].into();
+    let (dst, a, b) = (WordReg(1), WordReg(0), WordReg(0));
+    let program = TileProgram {
+        operands: vec![
+            Operand { kind: OperandKind::Words, write: false },
+            Operand { kind: OperandKind::Packed { bits: 12 }, write: true },
+        ],
+        word_regs: 2,
+        ops: vec![
+            TileOp::Load { dst: a, operand: 0 },
+            TileOp::Add { dst, a, b },
+            TileOp::Sub { dst, a, b },
+            TileOp::Pack { src: dst, operand: 1 },
+        ],
+        ..TileProgram::default()
+    };
+    assert_eq!(rates.program_ns(&program), 3.5);
+}

@@ -1,0 +1,92 @@
+//! Gives steps their priorities and predicted times, and plans their forecast.
+
+use super::Overlap;
+use super::simulate::{Nanos, Setting, Steps, Timeline};
+use mpcc_ir::plan::{Forecast, MessageKind, Phase, Plan, StepOp};
+
+/// Fills in priorities and predicted times of the offline and the online phase, and the forecast.
+pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
+    let mut forecast = Forecast {
+        schedule: overlap.name().to_owned(),
+        link: setting.link.name.clone(),
+        bytes_per_us: setting.link.bytes_per_us(),
+        kernels: setting.machine.kernels.clone(),
+        threads: setting.threads as u32,
+        ..Forecast::default()
+    };
+    for phase in [Phase::Offline, Phase::Online] {
+        let (priorities, timeline) = best(plan, phase, setting);
+        if phase == Phase::Offline {
+            forecast.offline_us = micros(timeline.end());
+        } else {
+            forecast.online_us = micros(timeline.end());
+            let busiest = timeline.busy.values().copied().max().unwrap_or(0);
+            forecast.compute_us = micros(busiest) / setting.threads.max(1) as f64;
+            forecast.wire_us = timeline.wire_us.values().copied().fold(0.0, f64::max);
+            // The input travels before the first opening, and the output after the last.
+            let hops = f64::from(plan.rounds() + 2);
+            forecast.latency_us = hops * setting.link.one_way_us();
+        }
+        write(plan, phase, &priorities, &timeline);
+    }
+    plan.forecast = Some(forecast);
+}
+
+/// Microseconds of both phases under the priorities that `predict` would choose.
+pub(super) fn times_us(plan: &Plan, setting: &Setting) -> [f64; 2] {
+    [Phase::Offline, Phase::Online].map(|phase| micros(best(plan, phase, setting).1.end()))
+}
+
+fn micros(time: Nanos) -> f64 {
+    time as f64 / 1e3
+}
+
+/// The better of two orders: longest way to the end first, or as the steps are listed.
+fn best(plan: &Plan, phase: Phase, setting: &Setting) -> (Vec<u32>, Timeline) {
+    let steps = Steps::new(plan, phase, setting);
+    let ops: Vec<&StepOp> =
+        plan.roles.iter().flat_map(|role| role.steps(phase)).map(|step| &step.op).collect();
+    let tails = steps.tails();
+    let number = |mut order: Vec<usize>, key: &dyn Fn(usize) -> (u8, Nanos)| {
+        order.sort_by_key(|at| (key(*at), *at));
+        let mut priorities = vec![0; order.len()];
+        for (priority, at) in (0..).zip(order) {
+            priorities[at] = priority;
+        }
+        priorities
+    };
+    let work = |at: usize| match ops[at] {
+        // The input comes when its mask is there, and is wanted when the offline phase is over.
+        StepOp::Send { message, .. }
+            if plan.messages[*message as usize].kind == MessageKind::Mask =>
+        {
+            2
+        }
+        // What goes into a message or comes out of one is short, and others wait for it.
+        StepOp::Send { .. } | StepOp::Receive { .. } => 0,
+        _ => 1,
+    };
+    let all = || (0..ops.len()).collect::<Vec<usize>>();
+    let critical = number(all(), &|at| (work(at), Nanos::MAX - tails[at]));
+    let listed = number(all(), &|at| (work(at), 0));
+    let [critical, listed] = [critical, listed].map(|priorities| {
+        let timeline = steps.play(&priorities);
+        (priorities, timeline)
+    });
+    if listed.1.end() <= critical.1.end() { listed } else { critical }
+}
+
+fn write(plan: &mut Plan, phase: Phase, priorities: &[u32], timeline: &Timeline) {
+    let mut priorities = priorities.iter();
+    for (role, times) in plan.roles.iter_mut().zip(&timeline.steps) {
+        let steps = match phase {
+            Phase::Setup => &mut role.setup,
+            Phase::Offline => &mut role.offline,
+            Phase::Online => &mut role.online,
+        };
+        for ((step, priority), (start, end)) in steps.iter_mut().zip(&mut priorities).zip(times) {
+            step.priority = *priority;
+            step.predicted_us = (micros(*start), micros(*end));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the compiler expects of a plan: for people and reports; nothing that runs depends on it.
+
+use serde::{Deserialize, Serialize};
+
+/// Predicted times, and what they were predicted for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// How computation and communication overlap: sequential, layer or pipelined.
+    pub schedule: String,
+    /// Name of the link profile.
+    pub link: String,
+    /// Kernels of the machine profile.
+    pub kernels: String,
+    /// Payload bytes that the link carries in a microsecond.
+    pub bytes_per_us: f64,
+    /// Compute threads of each role.
+    pub threads: u32,
+    /// Microseconds of the offline phase at the slowest role.
+    pub offline_us: f64,
+    /// Microseconds from sending the input to the output.
+    pub online_us: f64,
+    /// Microseconds that the compute threads of the busiest role work online, shared evenly.
+    pub compute_us: f64,
+    /// Microseconds that the busiest role's uplink is in use online.
+    pub wire_us: f64,
+    /// Microseconds that messages travel on the longest chain of openings, with the input and the output.
+    pub latency_us: f64,
+    /// Why each layer was split or not, by index; empty where there was nothing to choose.
+    pub choices: Vec<String>,
+}
+
+impl Forecast {
+    /// No schedule of the same work can take less.
+    pub fn bound_us(&self) -> f64 {
+        self.compute_us.max(self.wire_us).max(self.latency_us)
+    }
+}

@@ -1,0 +1,77 @@
+//! How long single steps take on this machine: for cost models, and to check what they predict.
+//!
+//! No kernel branches on data, so steps over made-up contents take as long as those of a run.
+
+use crate::arena::Memory;
+use crate::error::RunError;
+use crate::kernels::Scratch;
+use crate::mask::{Epoch, Masks};
+use crate::role::RoleState;
+use crate::share::Seed;
+use mpcc_ir::plan::{Phase, Plan, Role, Span, StepOp};
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+
+/// Microseconds of processor time of each step of `role` in `phase`, one after another on one thread
+/// in the order of the plan; the least of `rounds` passes over all steps.
+///
+/// The plan need not be one that could run: roles without a peer and steps that depend on nothing
+/// will do. `Send` is the copy of its payload, `Receive` that into the buffer; a `Load` of a
+/// parameter that is not public counts as nothing.
+///
+/// # Errors
+/// A role that the plan does not have, a span outside its arena, or too little memory.
+///
+/// # Panics
+/// If a buffer's length does not fit a step's shape: the plan's verifier refuses such steps.
+pub fn time_steps(
+    plan: Arc<Plan>,
+    role: Role,
+    phase: Phase,
+    rounds: usize,
+) -> Result<Vec<f64>, RunError> {
+    let state = RoleState::for_measuring(Arc::clone(&plan), role)?;
+    let memory = Memory { deploy: state.deploy_arena(), run: state.run_arena()? };
+    let mut masks = Masks::new(plan.parties);
+    for party in 0..plan.parties {
+        masks = masks.with_party(party, &Seed::from_bytes([party; 32]), Epoch::Run(0));
+    }
+    let mut scratch = Scratch::new();
+    for span in state.arenas() {
+        // Pages that were never written are all the same page, which caches make too fast.
+        state.execute(
+            &memory,
+            &masks,
+            &StepOp::Fill { dst: span, value: 1 },
+            None,
+            &mut scratch,
+        )?;
+    }
+    let mut least = vec![f64::INFINITY; state.steps(phase).len()];
+    for _ in 0..rounds.max(1) {
+        for (step, least) in state.steps(phase).iter().zip(&mut least) {
+            if let StepOp::Load { param, .. } = step.op
+                && plan.params[param as usize].public.is_none()
+            {
+                *least = 0.0;
+                continue;
+            }
+            let payload = if let StepOp::Receive { dst: Span { len, .. }, .. } = step.op {
+                Some(vec![1; len as usize])
+            } else {
+                None
+            };
+            let before = thread_us();
+            let sent = state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;
+            drop(sent);
+            *least = least.min(thread_us() - before);
+        }
+    }
+    Ok(least)
+}
+
+/// Microseconds that this thread has been running.
+fn thread_us() -> f64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.tv_sec as f64 * 1e6 + used.tv_nsec as f64 * 1e-3
+}
