@@ -15,7 +15,7 @@ pub(in crate::kernels) trait Columns<W> {
 }
 
 /// A part of a row as it lies in memory. Where it is a moved image, columns that came over an edge count as zero.
-pub(super) struct Lying<'a, W> {
+pub(in crate::kernels) struct Lying<'a, W> {
     pub(super) words: &'a [W],
     /// Words of an image row, and the column that the part begins at.
     row: usize,
