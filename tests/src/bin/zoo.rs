@@ -6,6 +6,10 @@
 //! A model is a folder with `model.onnx`, `input_<k>.npy` and `output_<k>.npy`. Number formats are calibrated
 //! on the input that is run. Exits with 1 if a model that runs does not agree.
 
+use mpcc_ir::codec;
+use mpcc_ir::plan::OutputPort;
+use mpcc_runtime::client::Output;
+use mpcc_runtime::tensors::{read_npy, write_outputs};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -68,9 +72,9 @@ fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     if one_input {
         run.arg("-i").arg(format!("@{}", input.display()));
     }
-    let several_outputs = model.join("output_1.npy").exists();
-    let expected = if several_outputs { "model.onnx" } else { "output_0.npy" };
-    run.arg("--compare").arg(model.join(expected));
+    let expected = folder.path().join("expected.npz");
+    write_outputs(&expected, &stored_outputs(model, &plan)?)?;
+    run.arg("--compare").arg(expected);
     let ran = run.output()?;
     if !ran.status.success() {
         return Err(format!("{}: {}", name(model), String::from_utf8_lossy(&ran.stderr)).into());
@@ -80,6 +84,16 @@ fn run(model: &Path) -> Result<Result<Value, String>, Box<dyn Error>> {
     let ring = summary.split("ring ").nth(1).and_then(|text| text.split(',').next());
     report["ring"] = ring.unwrap_or_default().into();
     Ok(Ok(report))
+}
+
+/// The stored outputs under the names that the plan has for them.
+fn stored_outputs(model: &Path, plan: &Path) -> Result<Vec<Output>, Box<dyn Error>> {
+    let (plan, _) = codec::read_file(plan)?;
+    let output = |(k, port): (usize, &OutputPort)| {
+        let (shape, values) = read_npy(&model.join(format!("output_{k}.npy")))?;
+        Ok(Output { name: port.name.clone(), shape, values, raw: Vec::new() })
+    };
+    plan.outputs.iter().enumerate().map(output).collect()
 }
 
 /// The operators that a refusal names, or its first line where it names none.
