@@ -2,6 +2,7 @@
 
 use crate::check::elements;
 use mpcc_ir::nn::ClearOp;
+use mpcc_ir::nn::interp::{Tensor, apply_clear};
 use mpcc_ir::shape::Shape;
 
 /// Whether the operations fit a tensor of this shape.
@@ -27,60 +28,11 @@ pub(crate) fn check(shape: &Shape, ops: &[ClearOp]) -> Result<(), &'static str> 
 ///
 /// # Panics
 /// If an operation does not fit the shape; the plan check has looked.
-pub fn apply(ops: &[ClearOp], shape: &Shape, mut data: Vec<f32>) -> (Shape, Vec<f32>) {
-    let mut shape = shape.clone();
-    for op in ops {
-        match op {
-            ClearOp::Sigmoid => data.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
-            ClearOp::Softmax { axis } => {
-                for_lines(&shape, *axis, |line| softmax(&mut data, line));
-            }
-            ClearOp::ArgMax { axis, last } => {
-                let mut found = Vec::new();
-                for_lines(&shape, *axis, |line| found.push(arg_max(&data, line, *last)));
-                data = found;
-                shape.0[*axis] = 1;
-            }
-            ClearOp::Reshape { shape: new } => shape = new.clone(),
-        }
-    }
+pub fn apply(ops: &[ClearOp], shape: &Shape, data: Vec<f32>) -> (Shape, Vec<f32>) {
+    let revealed = Tensor { shape: shape.clone(), data };
+    let shown = ops.iter().try_fold(revealed, |tensor, op| apply_clear(op, tensor));
+    let Tensor { shape, data } = shown.expect("the plan check looks at clear operations");
     (shape, data)
-}
-
-/// Calls `each` with the indices of every line of elements along `axis`, in row-major order.
-fn for_lines(shape: &Shape, axis: usize, mut each: impl FnMut(&[usize])) {
-    let inner: usize = shape[axis + 1..].iter().product();
-    let outer: usize = shape[..axis].iter().product();
-    let extent = shape[axis];
-    for o in 0..outer {
-        for i in 0..inner {
-            let line: Vec<usize> = (0..extent).map(|e| (o * extent + e) * inner + i).collect();
-            each(&line);
-        }
-    }
-}
-
-fn softmax(data: &mut [f32], line: &[usize]) {
-    let top = line.iter().map(|&at| data[at]).fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for &at in line {
-        data[at] = (data[at] - top).exp();
-        sum += data[at];
-    }
-    for &at in line {
-        data[at] /= sum;
-    }
-}
-
-fn arg_max(data: &[f32], line: &[usize], last: bool) -> f32 {
-    let mut best = 0;
-    for (i, &at) in line.iter().enumerate() {
-        let top = data[line[best]];
-        if data[at] > top || (last && data[at] >= top) {
-            best = i;
-        }
-    }
-    best as f32
 }
 
 #[cfg(test)]
