@@ -1,7 +1,7 @@
 //! Compile a trained digit classifier and classify a handwritten digit privately, with all roles in
 //! this process.
 //!
-//!     cargo run --release -p mpcc-examples --example first_prediction
+//!     cargo run --release --example first_prediction
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use mpcc_compiler::compile::{CompileOptions, compile};

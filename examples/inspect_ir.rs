@@ -1,6 +1,6 @@
 //! Print a small model at the three levels of the IR: network, masked program, plan.
 //!
-//!     cargo run --release -p mpcc-examples --example inspect_ir
+//!     cargo run --release --example inspect_ir
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use mpcc_compiler::calibrate::calibrate;

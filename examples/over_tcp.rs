@@ -1,7 +1,7 @@
 //! The roles of a deployment over TCP, here as threads of one process. `mpcc-party serve` and
 //! `mpcc-party infer` do the same on hosts of their own.
 //!
-//!     cargo run --release -p mpcc-examples --example over_tcp
+//!     cargo run --release --example over_tcp
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use mpcc_compiler::compile::{CompileOptions, compile};

@@ -1,6 +1,6 @@
 //! Write a network of your own as ONNX, compile it, and compare a private run with the clear one.
 //!
-//!     cargo run --release -p mpcc-examples --example own_model
+//!     cargo run --release --example own_model
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use mpcc_compiler::clear;

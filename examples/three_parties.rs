@@ -1,7 +1,7 @@
 //! Three compute parties instead of two: any two of them may pool what they see and still learn
 //! nothing. The model belongs to somebody who is none of them.
 //!
-//!     cargo run --release -p mpcc-examples --example three_parties
+//!     cargo run --release --example three_parties
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use mpcc_compiler::compile::{CompileOptions, compile};

@@ -1,6 +1,6 @@
 //! Kernels, a group per family, each beside a loop that shows what the machine can do at best.
 //!
-//! `MPCC_CPU=portable|avx2|avx512|amx cargo bench -p mpcc-runtime [-- <group>]`. Throughput counts
+//! `MPCC_CPU=portable|avx2|avx512|amx cargo bench --workspace --bench kernels [-- <group>]`. Throughput counts
 //! multiply-adds for products and elements or bytes for the rest. Times are the thread's, so that
 //! other processes on the machine disturb little.
 

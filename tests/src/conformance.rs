@@ -290,8 +290,8 @@ own inputs, and run by all roles, where it must agree within the error that its 
 2 % of the largest entry, and send the bytes that its plan states. The largest private error is
 relative to the largest entry, or to 1 if that is larger.
 
-`cargo run --release -p mpcc-tests --bin conformance` prints this page; `tests/conformance/make.py` makes
-the cases; `UPDATE_DOCS=1 cargo test --release -p mpcc-tests --test it conformance` stores the page.
+`cargo run --release --bin conformance` prints this page; `tests/conformance/make.py` makes
+the cases; `UPDATE_DOCS=1 cargo test --release --workspace --test it conformance` stores the page.
 
 ";
 

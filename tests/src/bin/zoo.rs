@@ -1,7 +1,7 @@
 //! Runs every model below a folder privately, all roles as processes over TCP, and prints a table that
 //! compares with the stored outputs.
 //!
-//!     cargo build --release && cargo run --release -p mpcc-tests --bin zoo -- FOLDER [NAME..]
+//!     cargo build --release && cargo run --release --bin zoo -- FOLDER [NAME..]
 //!
 //! A model is a folder with `model.onnx`, `input_<k>.npy` and `output_<k>.npy`. Number formats are calibrated
 //! on the input that is run. Exits with 1 if a model that runs does not agree.
