@@ -102,9 +102,9 @@ impl Site {
         std::fs::write(path, text.replacen(from, to, 1)).unwrap();
     }
 
-    /// Makes a role give up soon where others are missing.
-    fn hurry(&self, role: &str) {
-        self.edit(role, "plan = ", "connect_s = 1\nplan = ");
+    /// Makes a role give up after some seconds where others are missing.
+    fn give_up_after(&self, role: &str, seconds: u8) {
+        self.edit(role, "plan = ", &format!("connect_s = {seconds}\nplan = "));
     }
 
     /// The address in a role's configuration.
@@ -299,7 +299,7 @@ fn another_plan_at_the_client_is_named() {
 #[test]
 fn a_role_at_another_ones_address_is_named() {
     let site = Site::new();
-    site.hurry("P1");
+    site.give_up_after("P1", 20);
     let (p0, dealer) = (site.address("P0"), site.address("dealer"));
     site.edit("P1", &p0, &dealer);
     let server = site.start("dealer", &[]);
@@ -312,7 +312,7 @@ fn a_role_at_another_ones_address_is_named() {
 fn missing_roles_are_named() {
     let site = Site::new();
     for role in ["P0", "P1", "client"] {
-        site.hurry(role);
+        site.give_up_after(role, 1);
     }
     insta::assert_snapshot!(site.last_words(site.start("P0", &[])), @"1: error: P0 waited 1 s for P1, dealer, owner; start what is missing, or raise `connect_s`");
     let said = site.last_words(site.start("P1", &[]));
@@ -330,7 +330,8 @@ fn another_protocol_version_is_named() {
     use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
     use std::io::{Read as _, Write as _};
     let site = Site::new();
-    site.hurry("P0");
+    // Long enough for the call below on a busy machine.
+    site.give_up_after("P0", 8);
     let server = site.start("P0", &[]);
     let hello = Hello {
         version: VERSION + 1,
@@ -353,7 +354,7 @@ fn another_protocol_version_is_named() {
     let _ = stream.read_to_end(&mut Vec::new());
     insta::assert_snapshot!(site.said(&server.wait_with_output().unwrap()), @r"
     1: P0: refused a connection: the other end speaks protocol version 2, this build 1; install the same release everywhere
-    error: P0 waited 1 s for P1, dealer, owner; start what is missing, or raise `connect_s`
+    error: P0 waited 8 s for P1, dealer, owner; start what is missing, or raise `connect_s`
     ");
 }
 
@@ -383,7 +384,7 @@ fn where_outputs_go_is_checked_before_the_run() {
 
     For more information, try '--help'.
     ");
-    site.hurry("client");
+    site.give_up_after("client", 1);
     std::fs::write(site.path("y.npz"), b"an earlier result").unwrap();
     assert!(infer("y.npz").starts_with("1: "));
     assert_eq!(std::fs::read(site.path("y.npz")).unwrap(), b"an earlier result");
