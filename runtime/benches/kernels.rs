@@ -8,33 +8,26 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mpcc_ir::Window;
 use mpcc_ir::plan::{BitReg, Operand, OperandKind, TileOp, TileProgram, WordReg};
+use mpcc_runtime::cpu_time;
 use mpcc_runtime::kernels::{
     Buffer, PROBE_ROUND, RingWord, Scratch, conv, map, matmul, multiply_adds, strided, sum,
 };
 use mpcc_runtime::mask::{Epoch, Masks};
 use mpcc_runtime::share::Seed;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn words<W: RingWord>(len: usize) -> Vec<W> {
     (0..len as u64).map(|i| W::from_u64(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
 }
 
-/// Time that this thread has been running; the wall clock where the system does not say.
-fn cpu_time(start: Instant) -> Duration {
-    let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = line.and_then(|line| line.split(' ').next()?.parse().ok());
-    nanos.map_or_else(|| start.elapsed(), Duration::from_nanos)
-}
-
-/// Measures `routine` by [`cpu_time`].
+/// Measures `routine` by the processor time of this thread.
 fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut routine: impl FnMut()) {
     group.bench_function(name, |bench| {
         bench.iter_custom(|rounds| {
-            let start = Instant::now();
-            let before = cpu_time(start);
+            let before = cpu_time::of_thread();
             (0..rounds).for_each(|_| routine());
-            cpu_time(start).saturating_sub(before)
+            cpu_time::of_thread().saturating_sub(before)
         });
     });
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clear;
 pub mod client;
 pub mod config;
+pub mod cpu_time;
 pub mod error;
 pub mod executor;
 pub mod kernels;

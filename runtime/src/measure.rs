@@ -3,13 +3,13 @@
 //! No kernel branches on data, so steps over made-up contents take as long as those of a run.
 
 use crate::arena::Memory;
+use crate::cpu_time;
 use crate::error::RunError;
 use crate::kernels::Scratch;
 use crate::mask::{Epoch, Masks};
 use crate::role::RoleState;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, Span, StepOp};
-use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 
 /// Microseconds of processor time of each step of `role` in `phase`, one after another on one thread
@@ -61,17 +61,12 @@ pub fn time_steps(
             } else {
                 None
             };
-            let before = thread_us();
+            let before = cpu_time::of_thread();
             let sent = state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;
             drop(sent);
-            *least = least.min(thread_us() - before);
+            let used = cpu_time::of_thread().saturating_sub(before);
+            *least = least.min(used.as_secs_f64() * 1e6);
         }
     }
     Ok(least)
-}
-
-/// Microseconds that this thread has been running.
-fn thread_us() -> f64 {
-    let used = clock_gettime(ClockId::ThreadCPUTime);
-    used.tv_sec as f64 * 1e6 + used.tv_nsec as f64 * 1e-3
 }

@@ -10,7 +10,7 @@ use mpcc_ir::Shape;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{InputPort, Plan, Role};
 use mpcc_runtime::kernels::Cpu;
-use mpcc_runtime::serve::Report;
+use mpcc_runtime::serve::median;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -124,10 +124,8 @@ impl Spread {
     fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-        let last = values.len().saturating_sub(1);
-        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
-        Self { min: at(0), median, max: at(last) }
+        let [min, max] = [values.first(), values.last()].map(|end| end.copied().unwrap_or(0.0));
+        Self { min, median: median(values), max }
     }
 
     fn as_json(&self) -> Value {
@@ -136,18 +134,12 @@ impl Spread {
 }
 
 impl Measured<'_> {
-    /// The roles that compute and communicate, with the client.
-    fn reports(&self) -> impl Iterator<Item = (String, &Report)> {
-        let roles = self.summary.reports.iter().map(|(role, report)| (role.to_string(), report));
-        roles.chain([("client".to_owned(), &self.summary.outcome.report)])
-    }
-
     fn per_run(&self, total: f64) -> f64 {
         total / self.bench.runs as f64
     }
 
     fn cpu_s(&self) -> f64 {
-        self.reports().map(|(_, report)| self.per_run(report.runs_cpu_s)).sum()
+        self.summary.everyone().map(|(_, report)| self.per_run(report.runs_cpu_s)).sum()
     }
 
     fn online(&self) -> Spread {
@@ -174,7 +166,7 @@ impl Measured<'_> {
     }
 
     fn as_json(&self) -> Value {
-        let roles = self.reports().map(|(role, report)| {
+        let roles = self.summary.everyone().map(|(role, report)| {
             let object = json!({
                 "cpu_s": self.per_run(report.runs_cpu_s),
                 "sent_bytes": report.sent_bytes,
@@ -267,7 +259,7 @@ impl Measured<'_> {
         let heading =
             ["role", "CPU s a run", "online", "offline", "setup", "peak memory", "planned"];
         let mut rows = vec![heading.map(String::from)];
-        for (role, report) in self.reports() {
+        for (role, report) in self.summary.everyone() {
             let sent = &report.sent_bytes;
             rows.push([
                 role.clone(),
@@ -280,7 +272,7 @@ impl Measured<'_> {
             ]);
         }
         super::table(out, &rows);
-        if self.reports().any(|(role, _)| role == Role::Dealer.to_string()) {
+        if self.summary.everyone().any(|(role, _)| role == Role::Dealer.to_string()) {
             let _ = writeln!(out, "online, offline, setup: bytes sent");
         }
     }

@@ -162,6 +162,18 @@ impl<'a> Base<'a> {
 
     /// The plan that is cut like this, without predictions.
     fn emit(&self, splits: &Splits) -> Plan {
+        let (mut plan, traffic) = self.draft(splits);
+        let model = self.model.clone();
+        (plan.name, plan.model_digest, plan.weights_digest) =
+            (model.name, model.model_digest, model.weights_digest);
+        (plan.inputs, plan.outputs, plan.params) = (model.inputs, model.outputs, model.params);
+        traffic.fill_ports(&mut plan.inputs, &mut plan.outputs, &mut plan.params);
+        plan
+    }
+
+    /// The same without the model's ports and parameters, which public weights make large: enough to be played,
+    /// and the traffic that fills them in.
+    fn draft(&self, splits: &Splits) -> (Plan, Traffic) {
         let options = self.options;
         let mut traffic = self.traffic.clone();
         traffic.splits = splits.clone();
@@ -174,24 +186,22 @@ impl<'a> Base<'a> {
         rounds::count(&mut traffic.messages, &roles);
         let layers = layers::layers(self.masked, &traffic);
         let messages = std::mem::take(&mut traffic.messages);
-        let Model { name, model_digest, weights_digest, mut inputs, mut outputs, mut params } =
-            self.model.clone();
-        traffic.fill_ports(&mut inputs, &mut outputs, &mut params);
-        Plan {
-            name,
-            model_digest,
-            weights_digest,
+        let plan = Plan {
+            name: String::new(),
+            model_digest: [0; 32],
+            weights_digest: [0; 32],
             word: options.word,
             parties: options.parties,
             weights: options.weights,
-            inputs,
-            outputs,
-            params,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            params: Vec::new(),
             programs: programs.into_list(),
             messages,
             roles,
             layers,
             forecast: None,
-        }
+        };
+        (plan, traffic)
     }
 }

@@ -78,7 +78,7 @@ impl<'a> Search<'a> {
 
     /// Predicted microseconds of a plan that is cut like this.
     fn try_out(&mut self, splits: &Splits) -> f64 {
-        let plan = self.base.emit(splits);
+        let (plan, _) = self.base.draft(splits);
         let steps: usize = plan.roles.iter().map(|r| r.offline.len() + r.online.len()).sum();
         self.left = self.left.saturating_sub(steps);
         cost(&plan, self.setting)
@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
         for (view, _) in self.products() {
             sizes.insert(Choice::Product(view), 0);
         }
-        let plan = self.base.emit(&Splits::even(self.base.classes, 1));
+        let (plan, _) = self.base.draft(&Splits::even(self.base.classes, 1));
         let costs = crate::cost::StepCosts::new(&self.setting.machine, &plan);
         // Products are weighed by what the link could send in the time that they take.
         for (view, op_us) in self.product_times(&plan, &costs) {

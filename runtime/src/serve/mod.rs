@@ -17,7 +17,7 @@ mod session;
 
 pub use error::ServeError;
 pub use infer::{InferOptions, InferOutcome, infer};
-pub use report::{Report, RunReport, SentBytes};
+pub use report::{Report, RunReport, SentBytes, median};
 pub use session::{Log, ServeOptions, StopHandle};
 
 use mpcc_ir::plan::Role;

@@ -1,10 +1,10 @@
 //! What a role reports when it ends.
 
+use crate::cpu_time;
 use crate::executor::Executor;
 use crate::packet::Counts;
 use crate::trace::Trace;
 use mpcc_ir::plan::{Phase, Role};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Payload bytes by phase, to all other roles together.
@@ -98,7 +98,7 @@ impl Report {
 
     /// Counts processor time from here on as that of the runs.
     pub(super) fn begin_runs(&mut self) {
-        self.runs_cpu_s = -cpu_seconds();
+        self.runs_cpu_s = -cpu_time::of_process().as_secs_f64();
     }
 
     /// Fills in what is known only at the end.
@@ -111,7 +111,8 @@ impl Report {
             self.sent_bytes.online = last.sent_online;
         }
         self.wire_bytes = wire_bytes;
-        (self.cpu_s, self.peak_rss_bytes) = (cpu_seconds(), peak_rss_bytes());
+        self.cpu_s = cpu_time::of_process().as_secs_f64();
+        self.peak_rss_bytes = peak_rss_bytes();
         self.runs_cpu_s += self.cpu_s;
         self
     }
@@ -138,7 +139,8 @@ impl RunReport {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle of some figures; halfway between two of an even number, 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -146,12 +148,6 @@ fn median(mut values: Vec<f64>) -> f64 {
         n if n % 2 == 1 => values[middle],
         _ => f64::midpoint(values[middle - 1], values[middle]),
     }
-}
-
-/// Processor seconds that the process has used, in all threads.
-fn cpu_seconds() -> f64 {
-    let used = clock_gettime(ClockId::ProcessCPUTime);
-    used.tv_sec as f64 + used.tv_nsec as f64 * 1e-9
 }
 
 /// The process's largest resident memory, from `/proc`; 0 where there is none.

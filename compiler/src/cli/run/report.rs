@@ -5,7 +5,7 @@ use anyhow::bail;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{Forecast, OutputPort, Plan, Role};
 use mpcc_runtime::client::Output;
-use mpcc_runtime::serve::{InferOutcome, Report, RunReport};
+use mpcc_runtime::serve::{InferOutcome, Report, RunReport, median};
 use mpcc_runtime::trace::Trace;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -106,10 +106,15 @@ impl Summary {
         self.outcome.outputs.last().map_or(&[], Vec::as_slice)
     }
 
+    /// The reports of all roles, with the client's.
+    pub(crate) fn everyone(&self) -> impl Iterator<Item = (String, &Report)> {
+        let roles = self.reports.iter().map(|(role, report)| (role.to_string(), report));
+        roles.chain([(Role::Client.to_string(), &self.outcome.report)])
+    }
+
     /// What the roles recorded, if they were asked to.
     pub(crate) fn traces(&self) -> Vec<Trace> {
-        let reports = self.reports.iter().map(|(_, report)| report);
-        reports.chain([&self.outcome.report]).filter_map(|report| report.trace.clone()).collect()
+        self.everyone().filter_map(|(_, report)| report.trace.clone()).collect()
     }
 
     /// Largest over the roles: a phase ends when its last role has ended.
@@ -130,14 +135,9 @@ impl Summary {
     pub(crate) fn as_json(&self, difference: Option<&Difference>) -> Value {
         let client = &self.outcome.report;
         let offline_s = self.slowest(|r| r.offline_s);
-        let everyone = || {
-            let roles = self.reports.iter().map(|(role, report)| (role.to_string(), report));
-            roles.chain([("client".to_owned(), client)])
-        };
         let per_role = |of: &dyn Fn(&Report) -> Value| -> Value {
-            Value::Object(
-                everyone().map(|(role, report)| (role, of(report))).collect::<Map<_, _>>(),
-            )
+            let everyone = self.everyone().map(|(role, report)| (role, of(report)));
+            Value::Object(everyone.collect::<Map<_, _>>())
         };
         let outputs = self
             .outputs()
@@ -167,14 +167,12 @@ impl Summary {
             let roles = self.reports.iter().map(|(role, report)| (role.to_string(), of(report)));
             Value::Object(roles.collect())
         };
-        let median = |report: &Report, of: fn(&RunReport) -> f64| {
-            let mut values: Vec<f64> = report.runs.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            json!(values.get(values.len() / 2).copied().unwrap_or(0.0))
+        let middle = |report: &Report, of: fn(&RunReport) -> f64| {
+            json!(median(report.runs.iter().map(of).collect()))
         };
-        object["busy_s"] = per_role(&|report| median(report, |run| run.busy_s));
-        object["wait_s"] = per_role(&|report| median(report, |run| run.wait_s));
-        object["role_online_s"] = per_role(&|report| median(report, |run| run.online_s));
+        object["busy_s"] = per_role(&|report| middle(report, |run| run.busy_s));
+        object["wait_s"] = per_role(&|report| middle(report, |run| run.wait_s));
+        object["role_online_s"] = per_role(&|report| json!(report.online_s));
         let Some(forecast) = &self.forecast else { return };
         let wire_s = |bytes: u64| bytes as f64 / forecast.bytes_per_us * 1e-6;
         object["wire_s"] =

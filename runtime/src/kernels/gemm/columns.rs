@@ -17,28 +17,36 @@ pub(in crate::kernels) trait Columns<W> {
 /// A part of a row as it lies in memory. Where it is a moved image, columns that came over an edge count as zero.
 pub(in crate::kernels) struct Lying<'a, W> {
     pub(super) words: &'a [W],
-    /// Words of an image row, and the column that the part begins at.
-    row: usize,
-    first: usize,
-    /// The columns of an image row that are right.
-    inside: Range<usize>,
+    frame: Frame,
 }
 
 impl<W> Lying<'_, W> {
-    /// Calls `zero` with the place in `words` of every column that counts as zero.
-    pub(super) fn outside(&self, mut zero: impl FnMut(usize)) {
-        if self.inside == (0..self.row) {
-            return;
-        }
-        let end = self.first + self.words.len();
-        for row in (self.first / self.row * self.row..end).step_by(self.row) {
-            for column in (0..self.inside.start).chain(self.inside.end..self.row) {
-                let at = row + column;
-                if (self.first..end).contains(&at) {
-                    zero(at - self.first);
-                }
-            }
-        }
+    /// The ranges of `words` that count as zero.
+    pub(super) fn outside(&self) -> impl Iterator<Item = Range<usize>> + use<W> {
+        self.frame.clone().outside(self.words.len())
+    }
+}
+
+/// Rows of an image one after another, from some column on, and the columns of each that are right.
+#[derive(Clone)]
+struct Frame {
+    row: usize,
+    first: usize,
+    inside: Range<usize>,
+}
+
+impl Frame {
+    /// The places of the other columns among `len` of them, counted from the first.
+    fn outside(self, len: usize) -> impl Iterator<Item = Range<usize>> {
+        let Self { row, first, inside } = self;
+        // Where all columns are right there is no row to look at.
+        let end = if inside == (0..row) { 0 } else { first + len };
+        (first / row * row..end).step_by(row).flat_map(move |start| {
+            [0..inside.start, inside.end..row].map(|columns| {
+                let at = |column: usize| (start + column).saturating_sub(first).min(len);
+                at(columns.start)..at(columns.end)
+            })
+        })
     }
 }
 
@@ -51,7 +59,7 @@ pub(in crate::kernels) struct Rows<'a, W> {
 impl<W: RingWord> Columns<W> for Rows<'_, W> {
     fn lying(&self, row: usize, cols: &Range<usize>) -> Option<Lying<'_, W>> {
         let words = &self.b[row * self.n..][cols.clone()];
-        Some(Lying { words, row: self.n, first: cols.start, inside: 0..self.n })
+        Some(Lying { words, frame: Frame { row: self.n, first: cols.start, inside: 0..self.n } })
     }
 
     fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
@@ -75,31 +83,33 @@ pub(in crate::kernels) struct Patches<'a, W> {
     pub(in crate::kernels) output: [usize; 2],
 }
 
+/// A channel of the image and the place of a word under the window.
+struct Tap<'a, W> {
+    plane: &'a [W],
+    ky: usize,
+    kx: usize,
+}
+
 impl<W: RingWord> Columns<W> for Patches<'_, W> {
     fn lying(&self, row: usize, cols: &Range<usize>) -> Option<Lying<'_, W>> {
-        let ([ih, iw], [_, ow]) = (self.input, self.output);
-        if self.window.strides != [1, 1] || iw != ow {
+        if !self.is_moved() {
             return None;
         }
-        let [kh, kw] = self.window.kernel;
-        let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
-        let plane = &self.x[channel * ih * iw..][..ih * iw];
-        let (dilations, pads) = (self.window.dilations, self.window.pads);
-        let ahead = cols.start + ky * dilations[0] * iw + kx * dilations[1];
-        let from = ahead.checked_sub(pads[0] * iw + pads[1])?;
+        let Tap { plane, ky, kx } = self.tap(row);
+        let (ahead, behind) = self.moved(ky, kx, cols.start);
+        let from = ahead.checked_sub(behind)?;
         let words = plane.get(from..from + cols.len())?;
-        Some(Lying { words, row: iw, first: cols.start, inside: self.inside(kx) })
+        Some(Lying { words, frame: self.frame(kx, cols.start) })
     }
 
     fn line(&self, row: usize, cols: Range<usize>, line: &mut [W]) {
         let ([ih, iw], [_, ow]) = (self.input, self.output);
-        let [kh, kw] = self.window.kernel;
-        let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
-        let plane = &self.x[channel * ih * iw..][..ih * iw];
-        let inside = self.inside(kx);
-        if self.window.strides == [1, 1] && iw == ow {
-            return self.shifted(line, plane, [ky, kx], cols.start, &inside);
+        let tap = self.tap(row);
+        if self.is_moved() {
+            return self.shifted(line, &tap, cols.start);
         }
+        let Tap { plane, ky, kx } = tap;
+        let inside = self.inside(kx);
         let (mut oy, mut ox, mut line) = (cols.start / ow, cols.start % ow, line);
         while !line.is_empty() {
             let len = (ow - ox).min(line.len());
@@ -128,35 +138,40 @@ impl<W: RingWord> Patches<'_, W> {
         start..end
     }
 
-    /// A row of patches as the image moved by a tap: where its rows are as long as those of the result, that
-    /// is one copy, and zeros for the columns that came over the edge.
-    fn shifted(
-        &self,
-        line: &mut [W],
-        plane: &[W],
-        [ky, kx]: [usize; 2],
-        first: usize,
-        inside: &Range<usize>,
-    ) {
-        let iw = self.input[1];
-        let (dilations, pads) = (self.window.dilations, self.window.pads);
-        let ahead = first + ky * dilations[0] * iw + kx * dilations[1];
-        let behind = pads[0] * iw + pads[1];
+    /// The channel and the tap that a row of patches belongs to.
+    fn tap(&self, row: usize) -> Tap<'_, W> {
+        let [kh, kw] = self.window.kernel;
+        let size = self.input[0] * self.input[1];
+        let plane = &self.x[row / (kh * kw) * size..][..size];
+        Tap { plane, ky: row / kw % kh, kx: row % kw }
+    }
+
+    /// Whether a row of patches is the image moved by a tap: where its rows are as long as those of the result.
+    fn is_moved(&self) -> bool {
+        self.window.strides == [1, 1] && self.input[1] == self.output[1]
+    }
+
+    /// Output column `first` of a moved image is the word `ahead - behind` of the image, if there is one.
+    fn moved(&self, ky: usize, kx: usize, first: usize) -> (usize, usize) {
+        let (iw, dilations, pads) = (self.input[1], self.window.dilations, self.window.pads);
+        (first + ky * dilations[0] * iw + kx * dilations[1], pads[0] * iw + pads[1])
+    }
+
+    fn frame(&self, kx: usize, first: usize) -> Frame {
+        Frame { row: self.input[1], first, inside: self.inside(kx) }
+    }
+
+    /// A moved image: one copy, and zeros for what lies beyond the image or came over an edge.
+    fn shifted(&self, line: &mut [W], &Tap { plane, ky, kx }: &Tap<'_, W>, first: usize) {
+        let (ahead, behind) = self.moved(ky, kx, first);
         let start = behind.saturating_sub(ahead).min(line.len());
         let from = (ahead + start).saturating_sub(behind).min(plane.len());
         let end = (start + plane.len() - from).min(line.len());
         line[..start].fill(W::ZERO);
         line[start..end].copy_from_slice(&plane[from..from + end - start]);
         line[end..].fill(W::ZERO);
-        if *inside == (0..iw) {
-            return;
-        }
-        let len = line.len();
-        for row in (first / iw * iw..first + len).step_by(iw) {
-            for outside in [0..inside.start, inside.end..iw] {
-                let at = |column: usize| (row + column).saturating_sub(first).min(len);
-                line[at(outside.start)..at(outside.end)].fill(W::ZERO);
-            }
+        for outside in self.frame(kx, first).outside(line.len()) {
+            line[outside].fill(W::ZERO);
         }
     }
 

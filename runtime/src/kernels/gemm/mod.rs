@@ -81,11 +81,11 @@ fn blocked<W: RingWord>(
                 let wanted = left..left + cols;
                 if let Some(lying) = b.lying(top + row, &wanted) {
                     scatter(cpu, panels, lying.words, row, depth, tiling);
-                    lying.outside(|column| {
+                    for column in lying.outside().flatten() {
                         let at = column / tiling.width * tiling.width;
                         let width = tiling.panel_width(cols - at);
                         panels[at * depth + row * width + column - at] = W::ZERO;
-                    });
+                    }
                 } else {
                     b.line(top + row, wanted, &mut line[..cols]);
                     scatter(cpu, panels, &line[..cols], row, depth, tiling);
