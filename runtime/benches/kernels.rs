@@ -51,35 +51,51 @@ fn multiply_roofline<W: RingWord>(group: &mut BenchmarkGroup<'_, WallTime>) {
 fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
     let mut group = group(c, name);
     multiply_roofline::<W>(&mut group);
-    // Layers of ResNet-50, MobileNet v2 and VGG-16: name, channels, extent, outputs, kernel, stride, groups.
+    // Layers of ResNet-50, MobileNet v2, VGG-16 and ResNeXt-50, and parts of some: name, lines and pixels of
+    // the image, channels, outputs, kernel, stride, groups, and whether there is padding above and below.
     let layers = [
-        ("7x7 s2 3->64 @224", 3, 224_usize, 64, 7, 2, 1),
-        ("1x1 256->64 @56", 256, 56, 64, 1, 1, 1),
-        ("3x3 64->64 @56", 64, 56, 64, 3, 1, 1),
-        ("3x3 256->256 @14", 256, 14, 256, 3, 1, 1),
-        ("3x3 512->512 @7", 512, 7, 512, 3, 1, 1),
-        ("1x1 512->2048 @7", 512, 7, 2048, 1, 1, 1),
-        ("depthwise 3x3 144 @56", 144, 56, 144, 3, 1, 144),
-        ("depthwise 3x3 s2 144 @56", 144, 56, 144, 3, 2, 144),
-        ("depthwise 3x3 960 @7", 960, 7, 960, 3, 1, 960),
-        ("3x3 64->64 @224", 64, 224, 64, 3, 1, 1),
-        ("3x3 512->512 @14", 512, 14, 512, 3, 1, 1),
-        ("1x1 2048->1000 @1", 2048, 1, 1000, 1, 1, 1),
+        ("7x7 s2 3->64 @224", [224, 224], [3, 64], [7, 2, 1], true),
+        ("1x1 64->256 @56", [56, 56], [64, 256], [1, 1, 1], true),
+        ("1x1 256->64 @56", [56, 56], [256, 64], [1, 1, 1], true),
+        ("3x3 64->64 @56", [56, 56], [64, 64], [3, 1, 1], true),
+        ("3x3 128->128 @28", [28, 28], [128, 128], [3, 1, 1], true),
+        ("1x1 s2 256->512 @56", [56, 56], [256, 512], [1, 2, 1], true),
+        ("1x1 1024->256 @14", [14, 14], [1024, 256], [1, 1, 1], true),
+        ("3x3 256->256 @14", [14, 14], [256, 256], [3, 1, 1], true),
+        ("3x3 512->512 @7", [7, 7], [512, 512], [3, 1, 1], true),
+        ("1x1 512->2048 @7", [7, 7], [512, 2048], [1, 1, 1], true),
+        ("1x1 2048->512 @7", [7, 7], [2048, 512], [1, 1, 1], true),
+        ("4 rows 3x3 64->64 @56", [6, 56], [64, 64], [3, 1, 1], false),
+        ("1 row 3x3 64->64 @56", [3, 56], [64, 64], [3, 1, 1], false),
+        ("4 rows 1x1 256->64 @56", [4, 56], [256, 64], [1, 1, 1], false),
+        ("2 rows 3x3 256->256 @14", [4, 14], [256, 256], [3, 1, 1], false),
+        ("4 rows 3x3 512->512 @7", [6, 7], [512, 512], [3, 1, 1], false),
+        ("1 row 3x3 512->512 @7", [3, 7], [512, 512], [3, 1, 1], false),
+        ("depthwise 3x3 144 @56", [56, 56], [144, 144], [3, 1, 144], true),
+        ("depthwise 3x3 s2 144 @56", [56, 56], [144, 144], [3, 2, 144], true),
+        ("depthwise 3x3 960 @7", [7, 7], [960, 960], [3, 1, 960], true),
+        ("32 groups 3x3 128->128 @56", [56, 56], [128, 128], [3, 1, 32], true),
+        ("32 groups 3x3 1024->1024 @7", [7, 7], [1024, 1024], [3, 1, 32], true),
+        ("3x3 3->64 @224", [224, 224], [3, 64], [3, 1, 1], true),
+        ("3x3 64->64 @224", [224, 224], [64, 64], [3, 1, 1], true),
+        ("3x3 512->512 @14", [14, 14], [512, 512], [3, 1, 1], true),
+        ("1x1 2048->1000 @1", [1, 1], [2048, 1000], [1, 1, 1], true),
     ];
-    for (name, channels, extent, outputs, kernel, stride, groups) in layers {
+    for (name, [height, width], [channels, outputs], [kernel, stride, groups], padded) in layers {
+        let (above, side) = (if padded { kernel / 2 } else { 0 }, kernel / 2);
         let window = Window {
             kernel: [kernel; 2],
             strides: [stride; 2],
             dilations: [1; 2],
-            pads: [kernel / 2; 4],
+            pads: [above, side, above, side],
         };
-        let pixels = extent.div_ceil(stride) * extent.div_ceil(stride);
-        let x = words::<W>(channels * extent * extent);
-        let w = words::<W>(outputs * channels / groups * kernel * kernel);
-        let mut out = vec![W::ZERO; outputs * pixels];
+        let [oh, ow] = window.output([height, width]).expect("windows fit");
+        let x = words::<W>(height * width * channels);
+        let w = words::<W>(kernel * kernel * channels / groups * outputs);
+        let mut out = vec![W::ZERO; oh * ow * outputs];
         let mut scratch = Scratch::new();
-        group.throughput(Throughput::Elements((w.len() * pixels) as u64));
-        let shape = [1, channels, extent, extent];
+        group.throughput(Throughput::Elements((w.len() * oh * ow) as u64));
+        let shape = [1, height, width, channels];
         measure(&mut group, name, || {
             conv(&mut out, &x, &w, &window, groups, shape, outputs, &mut scratch);
         });
@@ -95,6 +111,8 @@ fn products<W: RingWord>(c: &mut Criterion, name: &str) {
         (12, [128, 64, 128]),
         (1, [128, 768, 768]),
         (1, [1, 2048, 1000]),
+        (1, [1, 25088, 4096]),
+        (1, [16, 768, 768]),
         (1, [1000, 2048, 1]),
     ];
     for (batch, [m, k, n]) in shapes {

@@ -44,7 +44,7 @@ impl Products {
         &self,
         window: &Window,
         groups: usize,
-        [images, channels, h, w]: [usize; 4],
+        [images, h, w, channels]: [usize; 4],
         out_channels: usize,
     ) -> f64 {
         let [oh, ow] = window.output([h, w]).unwrap_or([0, 0]);
@@ -62,7 +62,7 @@ impl Products {
         let depth = cg * taps;
         let by_width = if dense { &self.patch_ns } else { &self.stride_patch_ns };
         let patch_ns = if pointwise { 0.0 } else { along(&WIDTHS, by_width, ow) };
-        let each = self.gemm_ns([og, depth, pixels]) + patch_ns * (depth * pixels) as f64;
+        let each = self.gemm_ns([pixels, depth, og]) + patch_ns * (depth * pixels) as f64;
         each * (images * groups) as f64
     }
 

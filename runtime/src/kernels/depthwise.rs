@@ -1,145 +1,150 @@
 //! Depthwise convolution: one channel in, one or two out.
 //!
-//! The padded channel is cut into one plane per phase of the stride. Within a phase every tap is a
-//! shift, so a whole plane is one long line: the loop over it has no edges, and the words that fall
-//! between rows are computed along and left behind.
+//! Vectors run over channels. A few pixels of a line are summed at once, so that a word of the window
+//! is read once for all; pixels near an edge are summed one by one, over the taps inside the image.
 
 use super::cpu::vectorised;
-use super::gemm::every;
 use super::scratch::at_least;
-use super::{RingWord, Scratch};
+use super::{Cpu, RingWord, Scratch};
 use mpcc_ir::Window;
+use std::ops::Range;
 
-/// Words whose sums stay in L1 while the taps pass by, three at a time.
-const LINE: usize = 1024;
-/// Lines are a multiple of this, so that loops over them end with whole vectors.
-const GRAIN: usize = 64;
-
-/// Geometry of one channel.
+/// Geometry of a convolution.
 #[derive(Clone, Copy)]
-pub(super) struct Plane<'a> {
+pub(super) struct Geometry<'a> {
     /// How the window moves.
     pub(super) window: &'a Window,
     /// Height and width of the image.
     pub(super) input: [usize; 2],
     /// Height and width of the result.
     pub(super) output: [usize; 2],
+    /// Channels of the image.
+    pub(super) channels: usize,
 }
 
-impl Plane<'_> {
-    /// Height and width of a phase's plane: all that taps of the result can reach.
-    fn phase(self) -> [usize; 2] {
-        std::array::from_fn(|axis| {
-            let reach = (self.window.kernel[axis] - 1) * self.window.dilations[axis];
-            self.output[axis] + reach / self.window.strides[axis]
-        })
+impl Geometry<'_> {
+    /// The taps along `axis` that lie in the image for output `out`.
+    fn inside(self, axis: usize, out: usize) -> Range<usize> {
+        let (step, pad) = (self.window.dilations[axis], self.window.pads[axis]);
+        let (taps, at) = (self.window.kernel[axis], out * self.window.strides[axis]);
+        let end = (self.input[axis] + pad).saturating_sub(at).div_ceil(step).min(taps);
+        pad.saturating_sub(at).div_ceil(step).min(end)..end
     }
 
-    /// First word in the phases that tap `tap` reads.
-    fn start(self, tap: usize) -> usize {
-        let ([_, kw], [sh, sw]) = (self.window.kernel, self.window.strides);
-        let y = tap / kw * self.window.dilations[0];
-        let x = tap % kw * self.window.dilations[1];
-        let [height, width] = self.phase();
-        (y % sh * sw + x % sw) * height * width + y / sh * width + x / sw
-    }
-
-    /// Along `axis`, for phase `phase`: the first entry that lies in the image, the pixel it holds,
-    /// and the number of entries in the image.
-    fn inside(self, axis: usize, phase: usize) -> [usize; 3] {
+    /// The outputs along `axis` whose taps all lie in the image.
+    fn whole(self, axis: usize) -> Range<usize> {
         let (step, pad) = (self.window.strides[axis], self.window.pads[axis]);
-        let room = self.phase()[axis];
-        let first = pad.saturating_sub(phase).div_ceil(step).min(room);
-        let pixel = (first * step + phase).saturating_sub(pad);
-        let count = self.input[axis].saturating_sub(pixel).div_ceil(step).min(room - first);
-        [first, pixel, count]
+        let reach = (self.window.kernel[axis] - 1) * self.window.dilations[axis];
+        let end = (self.input[axis] + pad).saturating_sub(reach).div_ceil(step);
+        let end = end.min(self.output[axis]);
+        pad.div_ceil(step).min(end)..end
     }
 }
 
-/// `out[c, o] = conv(x[c], w[c, o])` for all channels `c` of an image and `outputs` results of each.
+/// `out = conv(x, w)` of one image, with `outputs` results for each channel.
 pub(super) fn depthwise<W: RingWord>(
     out: &mut [W],
     x: &[W],
     w: &[W],
-    plane: Plane<'_>,
+    geometry: Geometry<'_>,
     outputs: usize,
     scratch: &mut Scratch,
 ) {
-    let ([oh, ow], [ih, iw], [sh, sw]) = (plane.output, plane.input, plane.window.strides);
-    let taps = plane.window.kernel[0] * plane.window.kernel[1];
-    let [height, width] = plane.phase();
-    let cpu = scratch.cpu;
-    let line = (oh * width).next_multiple_of(GRAIN);
-    // The words that are computed along may lie beyond the last plane.
-    let planes = sh * sw * height * width + width + GRAIN;
-    let mut bits = std::mem::take(&mut scratch.bits);
-    let starts = at_least(&mut bits, taps);
-    starts.iter_mut().enumerate().for_each(|(tap, start)| *start = plane.start(tap) as u64);
-    let memory = at_least(W::registers(scratch), planes + line);
-    let (planes, sums) = memory.split_at_mut(planes);
-    // Padding is written here, once for all channels.
-    planes.fill(W::ZERO);
-    let channels = out.chunks_exact_mut(outputs * oh * ow).zip(x.chunks_exact(ih * iw));
-    for ((out, x), w) in channels.zip(w.chunks_exact(outputs * taps)) {
-        split_phases(planes, x, plane);
-        for (out, w) in out.chunks_exact_mut(oh * ow).zip(w.chunks_exact(taps)) {
-            add_taps(cpu, sums, planes, w, starts);
-            for (out, sums) in out.chunks_exact_mut(ow).zip(sums.chunks_exact(width)) {
-                out.copy_from_slice(&sums[..ow]);
-            }
-        }
+    let wide = scratch.cpu >= Cpu::Avx512;
+    if outputs == 1 {
+        return convolve(scratch.cpu, out, x, w, geometry, wide);
     }
-    scratch.bits = bits;
-}
-
-/// Writes the pixels of a channel to their phases, one plane after the other.
-fn split_phases<W: RingWord>(planes: &mut [W], x: &[W], plane: Plane<'_>) {
-    let ([_, iw], [sh, sw]) = (plane.input, plane.window.strides);
-    let [height, width] = plane.phase();
-    for py in 0..sh {
-        let [top, y, rows] = plane.inside(0, py);
-        for px in 0..sw {
-            let [left, from, count] = plane.inside(1, px);
-            if count == 0 {
-                continue;
-            }
-            let to = &mut planes[((py * sw + px) * height + top) * width..];
-            for (row, to) in to.chunks_exact_mut(width).take(rows).enumerate() {
-                every(&mut to[left..left + count], &x[(y + row * sh) * iw + from..], sw);
-            }
-        }
+    // Channels with several results become as many channels.
+    let mut memory = std::mem::take(W::images(scratch));
+    let copies = at_least(&mut memory, x.len() * outputs);
+    for (copies, &word) in copies.chunks_exact_mut(outputs).zip(x) {
+        copies.fill(word);
     }
+    let channels = geometry.channels * outputs;
+    convolve(scratch.cpu, out, copies, w, Geometry { channels, ..geometry }, wide);
+    *W::images(scratch) = memory;
 }
 
 vectorised! {
-    /// `sums[i] = sum over t of w[t] planes[starts[t] + i]`.
-    fn add_taps<W>(sums: &mut [W], planes: &[W], w: &[W], starts: &[u64]) = add_taps_loop;
+    fn convolve<W>(out: &mut [W], x: &[W], w: &[W], geometry: Geometry<'_>, wide: bool) = lines;
 }
 
 #[inline(always)]
-fn add_taps_loop<W: RingWord>(sums: &mut [W], planes: &[W], w: &[W], starts: &[u64]) {
-    for (line, sums) in sums.chunks_mut(LINE).enumerate() {
-        let sums = sums.as_chunks_mut::<GRAIN>().0;
-        sums.fill([W::ZERO; GRAIN]);
-        let pixels =
-            |tap: usize| planes[starts[tap] as usize + line * LINE..].as_chunks::<GRAIN>().0.iter();
-        let mut tap = 0;
-        while tap + 3 <= w.len() {
-            let all = pixels(tap).zip(pixels(tap + 1)).zip(pixels(tap + 2));
-            let [u, v, w] = [w[tap], w[tap + 1], w[tap + 2]];
-            for (sums, ((x, y), z)) in sums.iter_mut().zip(all) {
-                for i in 0..GRAIN {
-                    sums[i] = sums[i].add(u.mul(x[i])).add(v.mul(y[i])).add(w.mul(z[i]));
-                }
-            }
-            tap += 3;
+fn lines<W: RingWord>(out: &mut [W], x: &[W], w: &[W], geometry: Geometry<'_>, wide: bool) {
+    let c = geometry.channels;
+    for (y, out) in out.chunks_exact_mut(geometry.output[1] * c).enumerate() {
+        let mut line = Line { out, x, w, geometry, y };
+        match (W::BYTES, wide) {
+            (4, true) if c >= 16 => line.blocks::<16, 8>(),
+            (4, false) if c >= 16 => line.blocks::<16, 4>(),
+            (8, true) if c >= 8 => line.blocks::<8, 8>(),
+            (8, false) if c >= 8 => line.blocks::<8, 4>(),
+            _ => line.blocks::<1, 8>(),
         }
-        for (tap, &w) in w.iter().enumerate().skip(tap) {
-            for (sums, x) in sums.iter_mut().zip(pixels(tap)) {
-                for i in 0..GRAIN {
-                    sums[i] = sums[i].add(w.mul(x[i]));
+    }
+}
+
+/// A line of the result.
+struct Line<'a, W> {
+    out: &'a mut [W],
+    x: &'a [W],
+    w: &'a [W],
+    geometry: Geometry<'a>,
+    y: usize,
+}
+
+impl<W: RingWord> Line<'_, W> {
+    /// All channels, `N` at a time and `P` pixels at once; the last block may overlap the one before.
+    #[inline(always)]
+    fn blocks<const N: usize, const P: usize>(&mut self) {
+        let c = self.geometry.channels;
+        let rows = self.geometry.inside(0, self.y);
+        let whole = self.geometry.whole(1);
+        for block in 0..c.div_ceil(N) {
+            let channel = (block * N).min(c - N);
+            let mut pixel = 0;
+            while pixel < self.geometry.output[1] {
+                if pixel >= whole.start && pixel + P <= whole.end {
+                    let columns = 0..self.geometry.window.kernel[1];
+                    self.pixels::<N, P>(channel, pixel, &rows, &columns);
+                    pixel += P;
+                } else {
+                    let columns = self.geometry.inside(1, pixel);
+                    self.pixels::<N, 1>(channel, pixel, &rows, &columns);
+                    pixel += 1;
                 }
             }
+        }
+    }
+
+    /// `N` channels of `P` pixels, over some rows and columns of the window.
+    #[inline(always)]
+    fn pixels<const N: usize, const P: usize>(
+        &mut self,
+        channel: usize,
+        pixel: usize,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+    ) {
+        let Window { kernel: [_, kw], strides, dilations, pads } = *self.geometry.window;
+        let (c, width) = (self.geometry.channels, self.geometry.input[1]);
+        let mut sums = [[W::ZERO; N]; P];
+        for ky in rows.clone() {
+            let y = self.y * strides[0] + ky * dilations[0] - pads[0];
+            for kx in columns.clone() {
+                let x = pixel * strides[1] + kx * dilations[1] - pads[1];
+                let from = &self.x[(y * width + x) * c + channel..];
+                let w = &self.w[(ky * kw + kx) * c + channel..][..N];
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let from = &from[p * strides[1] * c..][..N];
+                    for i in 0..N {
+                        sums[i] = sums[i].add(w[i].mul(from[i]));
+                    }
+                }
+            }
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            self.out[(pixel + p) * c + channel..][..N].copy_from_slice(sums);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::gemm::{Rows, gemm};
+use super::gemm::{Left, Right, gemm};
 use super::{RingWord, Scratch};
 
 /// `out = a b` for each of `batch` products: `a: [m, k]`, `b: [k, n]`, `out: [m, n]`, row-major.
@@ -22,9 +22,9 @@ pub fn matmul<W: RingWord>(
     let (batch, m) = if shared_b { (1, batch * m) } else { (batch, m) };
     assert_eq!([out.len(), a.len(), b.len()], [batch * m * n, batch * m * k, batch * k * n]);
     for i in 0..batch {
-        let b = Rows { b: &b[i * k * n..][..k * n], n };
-        let (out, a) = (&mut out[i * m * n..][..m * n], &a[i * m * k..][..m * k]);
-        gemm(out, a, &b, [m, k, n], scratch);
+        let left = Left::matrix(&a[i * m * k..][..m * k], [m, k]);
+        let right = Right { words: &b[i * k * n..][..k * n], stride: n };
+        gemm(&mut out[i * m * n..][..m * n], n, &left, &right, n, scratch);
     }
 }
 

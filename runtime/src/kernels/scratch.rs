@@ -13,6 +13,10 @@ pub struct Scratch {
     pub(super) words32: Vec<u32>,
     /// The same for wide words.
     pub(super) words64: Vec<u64>,
+    /// Images with their padding.
+    pub(super) images32: Vec<u32>,
+    /// The same of wide words.
+    pub(super) images64: Vec<u64>,
     /// Bit registers of `map`.
     pub(super) bits: Vec<u64>,
     /// Digits of the operands of a product.
@@ -28,7 +32,15 @@ impl Scratch {
     /// For the given instructions, or the best below them that the processor has.
     pub fn with_cpu(cpu: Cpu) -> Self {
         let cpu = cpu.min(Cpu::best());
-        Self { cpu, words32: Vec::new(), words64: Vec::new(), bits: Vec::new(), tiles: Vec::new() }
+        Self {
+            cpu,
+            words32: Vec::new(),
+            words64: Vec::new(),
+            images32: Vec::new(),
+            images64: Vec::new(),
+            bits: Vec::new(),
+            tiles: Vec::new(),
+        }
     }
 }
 

@@ -50,11 +50,13 @@ pub(super) mod sealed {
     pub trait Lanes: Sized {
         /// The word registers of a scratch area.
         fn registers(scratch: &mut crate::kernels::Scratch) -> &mut Vec<Self>;
+        /// The padded images of a scratch area.
+        fn images(scratch: &mut crate::kernels::Scratch) -> &mut Vec<Self>;
     }
 }
 
 macro_rules! ring_word {
-    ($word:ty, $registers:ident) => {
+    ($word:ty, $registers:ident, $images:ident) => {
         impl RingWord for $word {
             const BITS: u32 = <$word>::BITS;
             const BYTES: usize = size_of::<$word>();
@@ -107,9 +109,12 @@ macro_rules! ring_word {
             fn registers(scratch: &mut crate::kernels::Scratch) -> &mut Vec<Self> {
                 &mut scratch.$registers
             }
+            fn images(scratch: &mut crate::kernels::Scratch) -> &mut Vec<Self> {
+                &mut scratch.$images
+            }
         }
     };
 }
 
-ring_word!(u32, words32);
-ring_word!(u64, words64);
+ring_word!(u32, words32, images32);
+ring_word!(u64, words64, images64);

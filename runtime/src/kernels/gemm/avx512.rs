@@ -20,71 +20,119 @@ pub(super) fn avx2<W: RingWord>(tile: Micro<'_, W>) {
 /// Runs an AVX-512 microkernel.
 pub(super) fn avx512<W: RingWord>(mut tile: Micro<'_, W>) {
     let lanes = 64 / W::BYTES;
-    let depth = tile.b.len() / tile.width;
-    assert!((1..=8).contains(&tile.rows) && (1..=tile.width).contains(&tile.cols));
-    assert!(tile.out.len() >= (tile.rows - 1) * tile.out_stride + tile.cols);
-    assert!(tile.a.len() >= (tile.rows - 1) * tile.a_stride + depth);
+    let depth: usize = tile.parts.iter().map(|part| part.len).sum();
+    let rows = tile.places.len();
+    assert!((1..=14).contains(&rows) && (1..=tile.width).contains(&tile.cols) && depth > 0);
+    assert!(tile.out.len() >= (rows - 1) * tile.out_stride + tile.cols);
+    assert!(tile.panel.len() >= depth * tile.width);
+    assert!(tile.right.len() >= (depth - 1) * tile.right_stride + tile.cols);
+    let place = tile.places.iter().max().unwrap_or(&0);
+    let end = tile.parts.iter().map(|part| part.at + part.len).max().unwrap_or(0);
+    assert!(tile.left.len() >= place + end);
     // SAFETY: callers come from `Micro::run` with `Cpu::Avx512`, which a `Scratch` holds only where
     // the processor has these instructions; the lengths are checked above.
     unsafe {
-        match tile.width / lanes {
-            1 => by_rows::<W, 1>(&mut tile, depth),
-            2 => by_rows::<W, 2>(&mut tile, depth),
-            3 => by_rows::<W, 3>(&mut tile, depth),
-            _ => unreachable!("the tiling has panels of one to three vectors"),
+        match (tile.width / lanes, tile.fresh) {
+            (1, false) => by_rows::<W, 1, false>(&mut tile),
+            (1, true) => by_rows::<W, 1, true>(&mut tile),
+            (2, false) => by_rows::<W, 2, false>(&mut tile),
+            (2, true) => by_rows::<W, 2, true>(&mut tile),
+            _ => unreachable!("panels are one or two vectors wide"),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn by_rows<W: RingWord, const V: usize>(tile: &mut Micro<'_, W>, depth: usize) {
+unsafe fn by_rows<W: RingWord, const V: usize, const FRESH: bool>(tile: &mut Micro<'_, W>) {
     // SAFETY: passed on to the caller.
     unsafe {
-        match tile.rows {
-            1 => multiply::<W, 1, V>(tile, depth),
-            2 => multiply::<W, 2, V>(tile, depth),
-            3 => multiply::<W, 3, V>(tile, depth),
-            4 => multiply::<W, 4, V>(tile, depth),
-            5 => multiply::<W, 5, V>(tile, depth),
-            6 => multiply::<W, 6, V>(tile, depth),
-            7 => multiply::<W, 7, V>(tile, depth),
-            _ => multiply::<W, 8, V>(tile, depth),
+        match tile.places.len() {
+            1 => multiply::<W, 1, V, FRESH>(tile),
+            2 => multiply::<W, 2, V, FRESH>(tile),
+            3 => multiply::<W, 3, V, FRESH>(tile),
+            4 => multiply::<W, 4, V, FRESH>(tile),
+            5 => multiply::<W, 5, V, FRESH>(tile),
+            6 => multiply::<W, 6, V, FRESH>(tile),
+            7 => multiply::<W, 7, V, FRESH>(tile),
+            8 => multiply::<W, 8, V, FRESH>(tile),
+            9 => multiply::<W, 9, V, FRESH>(tile),
+            10 => multiply::<W, 10, V, FRESH>(tile),
+            11 => multiply::<W, 11, V, FRESH>(tile),
+            12 => multiply::<W, 12, V, FRESH>(tile),
+            13 => multiply::<W, 13, V, FRESH>(tile),
+            _ => multiply::<W, 14, V, FRESH>(tile),
         }
     }
 }
 
+/// Rows of the right operand that are asked of memory ahead of their use.
+const AHEAD: usize = 16;
+
 /// A tile of `R` rows and `V` vectors: one broadcast per row and `R V` products per step of depth.
+///
+/// With `FRESH` the right operand is read where it lies, and packed into the panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn multiply<W: RingWord, const R: usize, const V: usize>(
+unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: bool>(
     tile: &mut Micro<'_, W>,
-    depth: usize,
 ) {
     let lanes = 64 / W::BYTES;
-    let (a, b) = (tile.a.as_ptr(), tile.b.as_ptr());
+    let keep: [usize; V] = std::array::from_fn(|v| tile.cols.saturating_sub(v * lanes).min(lanes));
+    let left = tile.left.as_ptr();
+    let (mut from, mut panel) = (tile.right.as_ptr(), tile.panel.as_mut_ptr());
     let mut sums = [[_mm512_setzero_si512(); V]; R];
-    for k in 0..depth {
-        let mut right = [_mm512_setzero_si512(); V];
-        for (v, right) in right.iter_mut().enumerate() {
-            // SAFETY: the panel holds `depth` rows of `V` vectors.
-            *right = unsafe { _mm512_loadu_si512(b.add((k * V + v) * lanes).cast()) };
-        }
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row `r` of `a` has at least `depth` words.
-            let x = broadcast(unsafe { *a.add(r * tile.a_stride + k) });
-            for v in 0..V {
-                sums[v] = multiply_add::<W>(sums[v], x, right[v]);
+    for part in tile.parts {
+        let a: [*const W; R] = std::array::from_fn(|r| left.wrapping_add(tile.places[r] + part.at));
+        for k in 0..part.len {
+            let mut right = [_mm512_setzero_si512(); V];
+            for (v, right) in right.iter_mut().enumerate() {
+                let packed = panel.wrapping_add(v * lanes);
+                // SAFETY: the panel holds `V` vectors for each step of depth, and `right` holds the
+                // columns that are kept; prefetches may go anywhere.
+                unsafe {
+                    if FRESH {
+                        let there = from.wrapping_add(v * lanes);
+                        let later = there.wrapping_add(AHEAD * tile.right_stride);
+                        _mm_prefetch::<_MM_HINT_T0>(later.cast());
+                        *right = load::<W>(there, keep[v]);
+                        _mm512_storeu_si512(packed.cast(), *right);
+                    } else {
+                        *right = _mm512_loadu_si512(packed.cast());
+                    }
+                }
             }
+            for (sums, a) in sums.iter_mut().zip(&a) {
+                // SAFETY: each row of the left operand has all parts.
+                let x = broadcast(unsafe { *a.add(k) });
+                for v in 0..V {
+                    sums[v] = multiply_add::<W>(sums[v], x, right[v]);
+                }
+            }
+            panel = panel.wrapping_add(V * lanes);
+            from = from.wrapping_add(tile.right_stride);
         }
     }
     let out = tile.out.as_mut_ptr();
     for (r, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
-            let keep = tile.cols.saturating_sub(v * lanes).min(lanes);
             // SAFETY: only the words of row `r` below `cols` are touched.
             unsafe {
                 let to = out.wrapping_add(r * tile.out_stride + v * lanes);
-                store::<W>(to, sum, keep, tile.add);
+                store::<W>(to, sum, keep[v], tile.add);
             }
+        }
+    }
+}
+
+/// Loads the low `keep` words, zeros beyond them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load<W: RingWord>(from: *const W, keep: usize) -> __m512i {
+    // SAFETY: the caller may read the `keep` words at `from`; masked lanes are not touched.
+    unsafe {
+        if W::BITS == 32 {
+            _mm512_maskz_loadu_epi32(((1_u32 << keep) - 1) as u16, from.cast())
+        } else {
+            _mm512_maskz_loadu_epi64(((1_u32 << keep) - 1) as u8, from.cast())
         }
     }
 }

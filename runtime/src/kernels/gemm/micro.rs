@@ -1,35 +1,33 @@
 //! Microkernels: a small tile of the result, held in registers along the whole depth of a block.
 
+use super::left::Part;
 use crate::kernels::{Cpu, RingWord};
 
-/// How a block is cut for an instruction set.
+/// How a result is cut for an instruction set.
 #[derive(Clone, Copy)]
 pub(super) struct Tiling {
     /// Rows of a tile.
     pub(super) rows: usize,
     /// Columns of a tile, a multiple of `lanes`.
     pub(super) width: usize,
-    /// Columns of a vector: the last panel of a block may be as narrow as that.
+    /// Columns of a vector: the last panel may be as narrow as that.
     pub(super) lanes: usize,
 }
 
 impl Tiling {
     pub(super) fn of<W: RingWord>(cpu: Cpu) -> Self {
-        let lanes = match cpu {
-            Cpu::Portable | Cpu::Avx2 => return Self { rows: 4, width: WIDTH, lanes: WIDTH },
-            Cpu::Avx512 | Cpu::Amx => 64 / W::BYTES,
-        };
-        Self { rows: 8, width: 3 * lanes, lanes }
+        let width = 64 / W::BYTES;
+        match cpu {
+            Cpu::Portable | Cpu::Avx2 => Self { rows: 4, width, lanes: width },
+            Cpu::Avx512 | Cpu::Amx => Self { rows: 14, width: 2 * width, lanes: width },
+        }
     }
 
-    /// Columns of the panel that starts `left` columns before the end of a block.
+    /// Columns of the panel that starts `left` columns before the end.
     pub(super) fn panel_width(self, left: usize) -> usize {
         self.width.min(left.next_multiple_of(self.lanes))
     }
 }
-
-/// Columns of a portable tile.
-const WIDTH: usize = 16;
 
 /// One tile: `out = a b` or `out += a b`.
 pub(super) struct Micro<'a, W> {
@@ -37,14 +35,20 @@ pub(super) struct Micro<'a, W> {
     pub(super) out: &'a mut [W],
     /// Words between rows of `out`.
     pub(super) out_stride: usize,
-    /// From the first row's first word on.
-    pub(super) a: &'a [W],
-    /// Words between rows of `a`.
-    pub(super) a_stride: usize,
-    /// A panel, `[depth, width]`.
-    pub(super) b: &'a [W],
-    /// Rows of the tile, at least 1.
-    pub(super) rows: usize,
+    /// The left operand's words.
+    pub(super) left: &'a [W],
+    /// Where the tile's rows begin in them, at least one.
+    pub(super) places: &'a [usize],
+    /// Where the words of the depth lie behind that.
+    pub(super) parts: &'a [Part],
+    /// The right operand from the tile's first word on.
+    pub(super) right: &'a [W],
+    /// Words between rows of `right`.
+    pub(super) right_stride: usize,
+    /// The same packed, `[depth, width]`.
+    pub(super) panel: &'a mut [W],
+    /// Whether the panel is still to be packed, which is done along the way.
+    pub(super) fresh: bool,
     /// Columns of the tile that are stored, at least 1.
     pub(super) cols: usize,
     /// Columns of the panel.
@@ -68,27 +72,46 @@ impl<W: RingWord> Micro<'_, W> {
 
     /// Plain loops over arrays that fit in registers; also compiled for AVX2.
     #[inline(always)]
-    pub(super) fn portable(self) {
-        match self.rows {
-            1 => self.rows_of::<1>(),
-            2 => self.rows_of::<2>(),
-            3 => self.rows_of::<3>(),
-            _ => self.rows_of::<4>(),
+    pub(super) fn portable(mut self) {
+        if W::BITS == 32 { self.by_rows::<16>() } else { self.by_rows::<8>() }
+    }
+
+    #[inline(always)]
+    fn by_rows<const N: usize>(&mut self) {
+        if self.fresh {
+            let rows = self.right.chunks(self.right_stride);
+            for (to, from) in self.panel.as_chunks_mut::<N>().0.iter_mut().zip(rows) {
+                match from.as_chunks::<N>().0 {
+                    [from, ..] if self.cols == N => *to = *from,
+                    _ => to[..self.cols].copy_from_slice(&from[..self.cols]),
+                }
+            }
+        }
+        match self.places.len() {
+            1 => self.multiply::<1, N>(),
+            2 => self.multiply::<2, N>(),
+            3 => self.multiply::<3, N>(),
+            _ => self.multiply::<4, N>(),
         }
     }
 
     #[inline(always)]
-    fn rows_of<const R: usize>(self) {
-        let mut sums = [[W::ZERO; WIDTH]; R];
-        let depth = self.b.len() / WIDTH;
-        let a: [&[W]; R] = std::array::from_fn(|r| &self.a[r * self.a_stride..][..depth]);
-        for (k, b) in self.b.as_chunks::<WIDTH>().0.iter().enumerate() {
-            for r in 0..R {
-                let x = a[r][k];
-                for j in 0..WIDTH {
-                    sums[r][j] = sums[r][j].add(x.mul(b[j]));
+    fn multiply<const R: usize, const N: usize>(&mut self) {
+        let mut sums = [[W::ZERO; N]; R];
+        let mut panel = &*self.panel.as_chunks::<N>().0;
+        for part in self.parts {
+            let a: [&[W]; R] =
+                std::array::from_fn(|r| &self.left[self.places[r] + part.at..][..part.len]);
+            let (now, rest) = panel.split_at(part.len);
+            for (k, b) in now.iter().enumerate() {
+                for r in 0..R {
+                    let x = a[r][k];
+                    for j in 0..N {
+                        sums[r][j] = sums[r][j].add(x.mul(b[j]));
+                    }
                 }
             }
+            panel = rest;
         }
         for (r, sums) in sums.iter().enumerate() {
             let out = &mut self.out[r * self.out_stride..][..self.cols];

@@ -1,31 +1,55 @@
 //! Products with very few rows or columns: bound by reading the large operand once.
 
-use super::Columns;
+use super::left::Part;
+use super::{DEPTH, Left, Right};
 use crate::kernels::cpu::vectorised;
+use crate::kernels::scratch::at_least;
 use crate::kernels::{Cpu, RingWord};
 
 /// Columns of the result that are worked on together: their sums stay in L1.
 const STRIP: usize = 2048;
 
 /// A product with few columns: each result is a dot product along the depth.
-///
-/// `memory` has room for the right operand transposed and one line.
 pub(super) fn few_columns<W: RingWord>(
     cpu: Cpu,
     out: &mut [W],
-    a: &[W],
-    b: &impl Columns<W>,
-    [k, n]: [usize; 2],
-    memory: &mut [W],
+    stride: usize,
+    left: &Left<'_, W>,
+    right: &Right<'_, W>,
+    n: usize,
+    memory: &mut Vec<W>,
 ) {
-    let (line, columns) = memory.split_at_mut(n);
-    for row in 0..k {
-        b.line(row, 0..n, line);
-        for (column, &x) in columns.chunks_exact_mut(k).zip(&*line) {
-            column[row] = x;
+    let [m, k] = left.shape();
+    let (columns, row) = at_least(memory, (n + 1) * k).split_at_mut(n * k);
+    for (at, line) in right.words.chunks(right.stride).take(k).enumerate() {
+        for (column, &x) in columns.chunks_exact_mut(k).zip(&line[..n]) {
+            column[at] = x;
         }
     }
-    dots(cpu, out, a, columns, [k, n]);
+    if let Some(a) = left.as_matrix().filter(|_| stride == n) {
+        return dots(cpu, &mut out[..m * n], a, columns, [k, n]);
+    }
+    for (at, out) in out.chunks_mut(stride).take(m).enumerate() {
+        let a = whole_row(left, at, row);
+        dots(cpu, &mut out[..n], a, columns, [k, n]);
+    }
+}
+
+/// A row of the left operand, in `memory` if its words do not follow one another.
+fn whole_row<'a, W: RingWord>(left: &Left<'a, W>, row: usize, memory: &'a mut [W]) -> &'a [W] {
+    let [_, k] = left.shape();
+    let mut place = [0];
+    left.places(row, &mut place);
+    if left.taps[2] == k {
+        return &left.words[place[0]..][..k];
+    }
+    let mut parts = [Part::default(); DEPTH];
+    for (block, to) in memory[..k].chunks_mut(DEPTH).enumerate() {
+        let top = block * DEPTH;
+        let count = left.parts(top..top + to.len(), &mut parts);
+        left.copy(place[0], &parts[..count], to);
+    }
+    &memory[..k]
 }
 
 vectorised! {
@@ -41,19 +65,57 @@ fn dots_loop<W: RingWord>(out: &mut [W], a: &[W], columns: &[W], [k, n]: [usize;
     }
 }
 
+/// A product with few rows: the right operand passes by once for each.
+pub(super) fn few_rows<W: RingWord>(
+    cpu: Cpu,
+    out: &mut [W],
+    stride: usize,
+    left: &Left<'_, W>,
+    right: &Right<'_, W>,
+    n: usize,
+    memory: &mut Vec<W>,
+) {
+    let [m, k] = left.shape();
+    let (first, second) = at_least(memory, 2 * k).split_at_mut(k);
+    let (out, rest) = out.split_at_mut(stride.min(out.len()));
+    let a = whole_row(left, 0, first);
+    if m == 1 {
+        return pass_one(cpu, &mut out[..n], a, right.words, right.stride);
+    }
+    let b = whole_row(left, 1, second);
+    pass_two(cpu, [&mut out[..n], &mut rest[..n]], [a, b], right.words, right.stride);
+}
+
 vectorised! {
-    /// A product with few rows: the right operand passes by once, four of its rows at a time.
-    pub(super) fn few_rows<W>(out: &mut [W], a: &[W], b: &[W], shape: [usize; 2]) = pass_rows;
+    fn pass_one<W>(out: &mut [W], a: &[W], right: &[W], stride: usize) = pass_one_loop;
+}
+
+vectorised! {
+    fn pass_two<W>(out: [&mut [W]; 2], a: [&[W]; 2], right: &[W], stride: usize) = pass_rows;
 }
 
 #[inline(always)]
-fn pass_rows<W: RingWord>(out: &mut [W], a: &[W], b: &[W], [k, n]: [usize; 2]) {
-    out.fill(W::ZERO);
+fn pass_one_loop<W: RingWord>(out: &mut [W], a: &[W], right: &[W], stride: usize) {
+    pass_rows([out], [a], right, stride);
+}
+
+/// Four rows of the right operand at a time.
+#[inline(always)]
+fn pass_rows<W: RingWord, const M: usize>(
+    out: [&mut [W]; M],
+    a: [&[W]; M],
+    right: &[W],
+    stride: usize,
+) {
+    let k = a.first().map_or(0, |a| a.len());
+    let n = out.first().map_or(0, |out| out.len());
+    let mut out = out;
     for left in (0..n).step_by(STRIP) {
         let cols = STRIP.min(n - left);
-        let row = |at: usize| &b[at * n + left..][..cols];
+        let row = |at: usize| &right[at * stride + left..][..cols];
+        out.iter_mut().for_each(|out| out[left..left + cols].fill(W::ZERO));
         for top in (0..k).step_by(4) {
-            for (out, a) in out.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
+            for (out, a) in out.iter_mut().zip(&a) {
                 let out = &mut out[left..left + cols];
                 if top + 4 <= k {
                     let [p, q, r, s] = [row(top), row(top + 1), row(top + 2), row(top + 3)];

@@ -4,7 +4,7 @@
 
 use super::{SIDE, STEP};
 use crate::kernels::RingWord;
-use crate::kernels::gemm::Columns;
+use crate::kernels::gemm::Right;
 use crate::kernels::scratch::Line;
 use std::arch::x86_64::*;
 
@@ -98,7 +98,7 @@ fn store_line(line: &mut Line, bytes: __m512i) {
 pub(super) fn pack_right<W: RingWord>(
     tiles: &mut [Line],
     words: &mut [W],
-    b: &impl Columns<W>,
+    b: &Right<'_, W>,
     [top, depth]: [usize; 2],
     [from, cols]: [usize; 2],
 ) {
@@ -108,7 +108,7 @@ pub(super) fn pack_right<W: RingWord>(
     for quad in (0..depth.next_multiple_of(STEP)).step_by(4) {
         for (row, line) in (quad..).zip(words.chunks_exact_mut(width)) {
             if row < depth {
-                b.line(top + row, from..from + cols, &mut line[..cols]);
+                line[..cols].copy_from_slice(&b.words[(top + row) * b.stride + from..][..cols]);
             } else {
                 line.fill(W::ZERO);
             }

@@ -11,7 +11,8 @@
 mod digits;
 mod tiles;
 
-use super::Columns;
+use super::left::Part;
+use super::{Left, Right};
 use crate::kernels::RingWord;
 use crate::kernels::scratch::{Line, at_least};
 use digits::{pack_left, pack_right};
@@ -33,42 +34,50 @@ pub(super) fn pays([m, k, n]: [usize; 3]) -> bool {
     m >= 8 && k >= 24 && n >= 12
 }
 
-/// The memory of a product: panels of digits, and lines of the right operand.
+/// The memory of a product: panels of digits, and words on their way there.
 pub(super) struct Memory<'a, W> {
     pub(super) tiles: &'a mut Vec<Line>,
     pub(super) words: &'a mut Vec<W>,
 }
 
-/// `out = a b`, see [`super::gemm`].
+/// `out = left right`, see [`super::gemm`].
 pub(super) fn gemm<W: RingWord>(
     out: &mut [W],
-    a: &[W],
-    b: &impl Columns<W>,
-    [m, k, n]: [usize; 3],
+    stride: usize,
+    left: &Left<'_, W>,
+    right: &Right<'_, W>,
+    n: usize,
     memory: &mut Memory<'_, W>,
 ) {
-    let steps = DEPTH.min(k).div_ceil(STEP);
-    let panel = steps * W::BYTES * SIDE;
+    let [m, k] = left.shape();
+    let most = DEPTH.min(k).div_ceil(STEP) * W::BYTES * SIDE;
     let panels = COLS.min(n).div_ceil(SIDE);
-    let lines = at_least(memory.tiles, (panels + 1) * panel + 4 * SIDE);
-    let (left, rest) = lines.split_at_mut(panel);
-    let (sums, right) = rest.split_at_mut(4 * SIDE);
-    let words = at_least(memory.words, 4 * panels * SIDE);
+    let lines = at_least(memory.tiles, (panels + 1) * most + 4 * SIDE);
+    let (left_tiles, rest) = lines.split_at_mut(most);
+    let (sums, right_tiles) = rest.split_at_mut(4 * SIDE);
+    let words = at_least(memory.words, (4 * panels * SIDE).max(SIDE * DEPTH));
+    let mut parts = [Part::default(); DEPTH];
     let _tiles = Configured::new();
     for from in (0..n).step_by(COLS) {
         let cols = COLS.min(n - from);
         for top in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - top);
             let panel = depth.div_ceil(STEP) * W::BYTES * SIDE;
-            pack_right(right, words, b, [top, depth], [from, cols]);
+            pack_right(right_tiles, words, right, [top, depth], [from, cols]);
+            let count = left.parts(top..top + depth, &mut parts);
             for first in (0..m).step_by(SIDE) {
                 let rows = SIDE.min(m - first);
-                pack_left(left, &a[first * k + top..], k, [rows, depth]);
+                let mut places = [0; SIDE];
+                left.places(first, &mut places[..rows]);
+                for (&place, row) in places[..rows].iter().zip(words.chunks_exact_mut(depth)) {
+                    left.copy(place, &parts[..count], row);
+                }
+                pack_left(left_tiles, words, depth, [rows, depth]);
                 for at in (0..cols).step_by(SIDE) {
-                    let right = &right[at / SIDE * panel..][..panel];
-                    let shape = [rows, SIDE.min(cols - at), n];
-                    let out = &mut out[first * n + from + at..];
-                    multiply(out, shape, &left[..panel], right, sums, top > 0);
+                    let right = &right_tiles[at / SIDE * panel..][..panel];
+                    let shape = [rows, SIDE.min(cols - at), stride];
+                    let out = &mut out[first * stride + from + at..];
+                    multiply(out, shape, &left_tiles[..panel], right, sums, top > 0);
                 }
             }
         }
