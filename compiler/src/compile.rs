@@ -120,6 +120,7 @@ pub fn compile(
     let mut lowered = lower_measured(&graph, &lowering, samples)?;
     drop(graph);
     masked_passes::run_all(&mut lowered.program);
+    lowered.store_transposed();
 
     progress("scheduling");
     let expansion =

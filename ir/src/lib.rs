@@ -1,5 +1,6 @@
 //! The levels of an mpcc program: neural network, masked program, views, plan.
 
+pub mod channels_last;
 pub mod codec;
 pub mod files;
 pub mod fixed;

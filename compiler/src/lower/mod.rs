@@ -25,6 +25,7 @@ mod moves;
 mod noise;
 mod product;
 mod report;
+mod stored;
 mod sum;
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ impl Lowering<'_> {
         let node = &p[id];
         let shape = |i: usize| &p[node.args[i]].ty.shape;
         let terms: usize = if matches!(node.op, Op::Conv { .. }) {
-            shape(1)[1..].iter().product()
+            shape(1)[..3].iter().product()
         } else {
             shape(0).last().copied().unwrap_or(1)
         };

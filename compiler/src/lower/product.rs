@@ -1,9 +1,12 @@
 //! Convolution, matrix product and element-wise product: wide masked operands, a result in shares.
+//!
+//! Convolutions below the nn level have channels last; the transposes around them vanish in `masked_passes`.
 
 use super::Lowering;
 use super::error::{FormatError, no_room};
 use super::fractions::{least_weight_frac, most_weight_frac};
 use mpcc_ir::Id;
+use mpcc_ir::channels_last::{FILTER, IMAGE, IMAGE_BACK, permuted};
 use mpcc_ir::masked::{Kind, Op, Ty};
 use mpcc_ir::nn;
 
@@ -17,14 +20,18 @@ impl Lowering<'_> {
             );
         }
         let (x, w) = self.operands(id, node.args[0], node.args[1])?;
-        let mut args = vec![x, w];
+        let bias_frac = self.frac_of(x) + self.frac_of(w);
+        let mut args = vec![self.transposed(x, &IMAGE), self.transposed(w, &FILTER)];
         if let Some(&bias) = node.args.get(2) {
             if !self.is_weight(bias) {
                 return Err(self.unsupported(id, "the bias has to be a parameter"));
             }
-            args.push(self.weight(bias, self.ring, self.frac_of(x) + self.frac_of(w))?);
+            args.push(self.weight(bias, self.ring, bias_frac)?);
         }
-        self.product(id, Op::Conv { window, groups }, &args);
+        let ty = self.product_ty(x, w, permuted(&node.ty.shape, &IMAGE));
+        let z = self.push(Op::Conv { window, groups }, &args, ty);
+        let z = self.transposed(z, &IMAGE_BACK);
+        self.hold(id, z);
         Ok(())
     }
 
@@ -47,24 +54,21 @@ impl Lowering<'_> {
                 self.unsupported(id, "a parameter on the left needs the rank of the secret")
             );
         }
-        let (x, y) = (self.transposed(x), self.transposed(y));
-        let mut shape = self.graph.program[id].ty.shape.clone();
-        shape.0.swap(rank - 1, rank - 2);
-        let ty = self.product_ty(x, y, shape);
+        let mut swap: Vec<usize> = (0..rank).collect();
+        swap.swap(rank - 1, rank - 2);
+        let (x, y) = (self.transposed(x, &swap), self.transposed(y, &swap));
+        let ty = self.product_ty(x, y, permuted(&self.graph.program[id].ty.shape, &swap));
         let z = self.push(Op::MatMul, &[x, y], ty);
-        let z = self.transposed(z);
+        let z = self.transposed(z, &swap);
         self.hold(id, z);
         Ok(())
     }
 
-    /// The last two axes swapped.
-    fn transposed(&mut self, x: Id) -> Id {
+    /// Axis `i` of the result is axis `perm[i]` of `x`.
+    fn transposed(&mut self, x: Id, perm: &[usize]) -> Id {
         let mut ty = self.ty(x).clone();
-        let rank = ty.shape.rank();
-        let mut perm: Vec<usize> = (0..rank).collect();
-        perm.swap(rank - 1, rank - 2);
-        ty.shape.0.swap(rank - 1, rank - 2);
-        self.push(Op::Transpose { perm }, &[x], ty)
+        ty.shape = permuted(&ty.shape, perm);
+        self.push(Op::Transpose { perm: perm.to_vec() }, &[x], ty)
     }
 
     pub(super) fn mul(&mut self, id: Id) -> Result<(), FormatError> {

@@ -57,18 +57,24 @@ fn a_convolution_is_opened_once_and_relu_lifts_it() {
         %4 = param id w1 : weight[2x2x1x1]
         %5 = conv %3, %4 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : secret[1x2x8x8]
         return %5
-    }"), @r"
+    }"), @"
     program {
       %0 = input port port0 mask m0 : masked<32q13>[1x1x8x8]
       %1 = weight param w0 mask m1 : weight<32q12>[2x1x3x3]
-      %2 = conv %0, %1 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q25>[1x2x8x8]
-      %3 = rescale %2 by 15 mask m2 : masked<17q10>[1x2x8x8]
-      %4 = relu %3 mask m3 : masked<32q10>[1x2x8x8]
-      %5 = weight param w1 mask m4 : weight<32q15>[2x2x1x1]
-      %6 = conv %4, %5 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q25>[1x2x8x8]
-      %7 = rescale %6 by 11 mask m5 : masked<21q14>[1x2x8x8]
-      %8 = reveal %7 port port0 : masked<21q14>[1x2x8x8]
-      return %8
+      %2 = transpose %0 perm [0, 2, 3, 1] : masked<32q13>[1x8x8x1]
+      %3 = transpose %1 perm [2, 3, 1, 0] : weight<32q12>[3x3x1x2]
+      %4 = conv %2, %3 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q25>[1x8x8x2]
+      %5 = transpose %4 perm [0, 3, 1, 2] : shares<32q25>[1x2x8x8]
+      %6 = rescale %5 by 15 mask m2 : masked<17q10>[1x2x8x8]
+      %7 = relu %6 mask m3 : masked<32q10>[1x2x8x8]
+      %8 = weight param w1 mask m4 : weight<32q15>[2x2x1x1]
+      %9 = transpose %7 perm [0, 2, 3, 1] : masked<32q10>[1x8x8x2]
+      %10 = transpose %8 perm [2, 3, 1, 0] : weight<32q15>[1x1x2x2]
+      %11 = conv %9, %10 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q25>[1x8x8x2]
+      %12 = transpose %11 perm [0, 3, 1, 2] : shares<32q25>[1x2x8x8]
+      %13 = rescale %12 by 11 mask m5 : masked<21q14>[1x2x8x8]
+      %14 = reveal %13 port port0 : masked<21q14>[1x2x8x8]
+      return %14
     }
     ");
 }
@@ -86,23 +92,29 @@ fn a_residual_sum_is_opened_once() {
         %7 = param id w2 : weight[2x2x1x1]
         %8 = conv %6, %7 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : secret[1x2x4x4]
         return %8
-    }"), @r"
+    }"), @"
     program {
       %0 = input port port0 mask m0 : masked<17q12>[1x2x4x4]
       %1 = relu %0 mask m1 : masked<32q12>[1x2x4x4]
       %2 = weight param w0 mask m2 : weight<32q15>[2x2x1x1]
-      %3 = weight param w1 mask m3 : weight<32q27>[2]
-      %4 = conv %1, %2, %3 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q27>[1x2x4x4]
-      %5 = to_shares %1 : shares<32q12>[1x2x4x4]
-      %6 = scale %5 by 32768 : shares<32q27>[1x2x4x4]
-      %7 = add %4, %6 : shares<32q27>[1x2x4x4]
-      %8 = rescale %7 by 13 mask m4 : masked<19q14>[1x2x4x4]
-      %9 = relu %8 mask m5 : masked<32q14>[1x2x4x4]
-      %10 = weight param w2 mask m6 : weight<32q13>[2x2x1x1]
-      %11 = conv %9, %10 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q27>[1x2x4x4]
-      %12 = rescale %11 by 11 mask m7 : masked<21q16>[1x2x4x4]
-      %13 = reveal %12 port port0 : masked<21q16>[1x2x4x4]
-      return %13
+      %3 = transpose %1 perm [0, 2, 3, 1] : masked<32q12>[1x4x4x2]
+      %4 = transpose %2 perm [2, 3, 1, 0] : weight<32q15>[1x1x2x2]
+      %5 = weight param w1 mask m3 : weight<32q27>[2]
+      %6 = conv %3, %4, %5 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q27>[1x4x4x2]
+      %7 = transpose %6 perm [0, 3, 1, 2] : shares<32q27>[1x2x4x4]
+      %8 = to_shares %1 : shares<32q12>[1x2x4x4]
+      %9 = scale %8 by 32768 : shares<32q27>[1x2x4x4]
+      %10 = add %7, %9 : shares<32q27>[1x2x4x4]
+      %11 = rescale %10 by 13 mask m4 : masked<19q14>[1x2x4x4]
+      %12 = relu %11 mask m5 : masked<32q14>[1x2x4x4]
+      %13 = weight param w2 mask m6 : weight<32q13>[2x2x1x1]
+      %14 = transpose %12 perm [0, 2, 3, 1] : masked<32q14>[1x4x4x2]
+      %15 = transpose %13 perm [2, 3, 1, 0] : weight<32q13>[1x1x2x2]
+      %16 = conv %14, %15 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q27>[1x4x4x2]
+      %17 = transpose %16 perm [0, 3, 1, 2] : shares<32q27>[1x2x4x4]
+      %18 = rescale %17 by 11 mask m7 : masked<21q16>[1x2x4x4]
+      %19 = reveal %18 port port0 : masked<21q16>[1x2x4x4]
+      return %19
     }
     ");
 }
@@ -118,29 +130,35 @@ fn a_pool_after_a_convolution_stays_narrow() {
         %5 = param id w1 : weight[1x1x1x1]
         %6 = conv %4, %5 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : secret[1x1x2x2]
         return %6
-    }"), @r"
+    }"), @"
     program {
       %0 = input port port0 mask m0 : masked<32q13>[1x1x4x4]
       %1 = weight param w0 mask m1 : weight<32q18>[1x1x1x1]
-      %2 = conv %0, %1 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q31>[1x1x4x4]
-      %3 = rescale %2 by 12 mask m2 : masked<20q19>[1x1x4x4]
-      %4 = slice %3 starts [0, 0, 0, 0] steps [1, 1, 1, 2] : masked<20q19>[1x1x4x2]
-      %5 = slice %3 starts [0, 0, 0, 1] steps [1, 1, 1, 2] : masked<20q19>[1x1x4x2]
-      %6 = sub %4, %5 : masked<20q19>[1x1x4x2]
-      %7 = relu %6 mask m3 : masked<20q19>[1x1x4x2]
-      %8 = add %7, %5 : masked<20q19>[1x1x4x2]
-      %9 = slice %8 starts [0, 0, 0, 0] steps [1, 1, 2, 1] : masked<20q19>[1x1x2x2]
-      %10 = slice %8 starts [0, 0, 1, 0] steps [1, 1, 2, 1] : masked<20q19>[1x1x2x2]
-      %11 = sub %9, %10 : masked<20q19>[1x1x2x2]
-      %12 = relu %11 mask m4 : masked<20q19>[1x1x2x2]
-      %13 = add %12, %10 : masked<20q19>[1x1x2x2]
-      %14 = narrow %13 : masked<19q19>[1x1x2x2]
-      %15 = relu %14 mask m5 : masked<32q19>[1x1x2x2]
-      %16 = weight param w1 mask m6 : weight<32q15>[1x1x1x1]
-      %17 = conv %15, %16 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q34>[1x1x2x2]
-      %18 = rescale %17 by 11 mask m7 : masked<21q23>[1x1x2x2]
-      %19 = reveal %18 port port0 : masked<21q23>[1x1x2x2]
-      return %19
+      %2 = transpose %0 perm [0, 2, 3, 1] : masked<32q13>[1x4x4x1]
+      %3 = transpose %1 perm [2, 3, 1, 0] : weight<32q18>[1x1x1x1]
+      %4 = conv %2, %3 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q31>[1x4x4x1]
+      %5 = transpose %4 perm [0, 3, 1, 2] : shares<32q31>[1x1x4x4]
+      %6 = rescale %5 by 12 mask m2 : masked<20q19>[1x1x4x4]
+      %7 = slice %6 starts [0, 0, 0, 0] steps [1, 1, 1, 2] : masked<20q19>[1x1x4x2]
+      %8 = slice %6 starts [0, 0, 0, 1] steps [1, 1, 1, 2] : masked<20q19>[1x1x4x2]
+      %9 = sub %7, %8 : masked<20q19>[1x1x4x2]
+      %10 = relu %9 mask m3 : masked<20q19>[1x1x4x2]
+      %11 = add %10, %8 : masked<20q19>[1x1x4x2]
+      %12 = slice %11 starts [0, 0, 0, 0] steps [1, 1, 2, 1] : masked<20q19>[1x1x2x2]
+      %13 = slice %11 starts [0, 0, 1, 0] steps [1, 1, 2, 1] : masked<20q19>[1x1x2x2]
+      %14 = sub %12, %13 : masked<20q19>[1x1x2x2]
+      %15 = relu %14 mask m4 : masked<20q19>[1x1x2x2]
+      %16 = add %15, %13 : masked<20q19>[1x1x2x2]
+      %17 = narrow %16 : masked<19q19>[1x1x2x2]
+      %18 = relu %17 mask m5 : masked<32q19>[1x1x2x2]
+      %19 = weight param w1 mask m6 : weight<32q15>[1x1x1x1]
+      %20 = transpose %18 perm [0, 2, 3, 1] : masked<32q19>[1x2x2x1]
+      %21 = transpose %19 perm [2, 3, 1, 0] : weight<32q15>[1x1x1x1]
+      %22 = conv %20, %21 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32q34>[1x2x2x1]
+      %23 = transpose %22 perm [0, 3, 1, 2] : shares<32q34>[1x1x2x2]
+      %24 = rescale %23 by 11 mask m7 : masked<21q23>[1x1x2x2]
+      %25 = reveal %24 port port0 : masked<21q23>[1x1x2x2]
+      return %25
     }
     ");
 }

@@ -8,6 +8,7 @@ mod drop_local;
 mod join_rescale;
 mod merge_equal;
 mod merge_scale;
+mod sink_transposes;
 mod skip_lift;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,6 +23,8 @@ pub type Pass = fn(&mut MaskedProgram);
 pub const PIPELINE: &[(&str, Pass)] = &[
     // Equal values first: the later passes ask whether a value has one reader.
     ("merge_equal", merge_equal::run),
+    // The later passes look at neighbours: no transpose must stand between them.
+    ("sink_transposes", sink_transposes::run),
     ("skip_lift", skip_lift::run),
     ("merge_scale", merge_scale::run),
     ("drop_local", drop_local::run),

@@ -119,9 +119,9 @@ impl Expansion<'_> {
         })
     }
 
-    /// A bias `[o]` in the shape `[n, o, h, w]` of the convolution's result.
+    /// A bias `[o]` in the shape `[n, h, w, o]` of the convolution's result.
     fn bias(&self, id: Id, shape: &Shape) -> Bias {
-        let channels = Shape::of(&[1, shape[1], 1, 1]);
+        let channels = Shape::of(&[1, 1, 1, shape[3]]);
         match &self.values[id.index()] {
             Value::Weight(Weight::Public(w)) => Bias::AtP0(spread(&w.at_p0(), &channels, shape)),
             Value::Weight(Weight::Party0 { plain, .. }) => {

@@ -4,7 +4,6 @@ use super::ScheduleOptions;
 use super::allocate::{self, Request};
 use super::barriers;
 use super::bulk::{self, Tensor};
-use super::chunk_ranges;
 use super::depend;
 use super::fuse::{Fused, Segment, Slot, is_message};
 use super::groups::{Group, Payload, Traffic};
@@ -208,9 +207,9 @@ impl Emitter<'_> {
             .collect();
         let out = Tensor { shape: &value.shape, span: self.words(v) };
         let word = self.options.word.bytes();
-        let parts = self.traffic.splits.parts(value.view);
+        let parts = self.traffic.parts(value.view, value.shape.elements());
         for step in bulk::steps(op, &args, &out, word) {
-            for part in bulk::split(step, parts) {
+            for part in bulk::split(step, &parts, word) {
                 self.push(slot, part, vec![]);
             }
         }
@@ -220,7 +219,7 @@ impl Emitter<'_> {
         let fused = self.fused;
         let segment = &fused.segments[index].1;
         let bound = tile::bind(fused, segment, self.traffic, self.options.word, self.programs);
-        let ranges = chunk_ranges(segment.elements, self.traffic.splits.chunks(segment.class));
+        let ranges = self.traffic.class_ranges(segment.elements, segment.class);
         let last = ranges.len() - 1;
         for (chunk, (first, count)) in ranges.into_iter().enumerate() {
             let sources = bound.sources.iter();

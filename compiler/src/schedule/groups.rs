@@ -1,6 +1,6 @@
 //! What travels: values that are ready together share a message per chunk.
 
-use super::splits::Splits;
+use super::splits::{Classes, Splits};
 use super::{Model, ScheduleOptions, chunk_ranges};
 use mpcc_ir::Id;
 use mpcc_ir::masked::MaskedProgram;
@@ -89,16 +89,29 @@ pub(super) struct Traffic {
     ids: BTreeMap<(Payload, usize, Role, Role), u32>,
     pub(super) weights: WeightsMode,
     pub(super) splits: Splits,
+    pub(super) classes: Classes,
 }
 
 impl Traffic {
     /// First element and count of the chunks of a group that travel on their own.
     pub(super) fn ranges(&self, group: &Group) -> Vec<(usize, usize)> {
         if group.split {
-            chunk_ranges(group.elements, self.splits.chunks(group.class))
+            self.class_ranges(group.elements, group.class)
         } else {
             vec![(0, group.elements)]
         }
+    }
+
+    /// First element and count of the parts that a bulk operation with `elements` of result is cut into.
+    pub(super) fn parts(&self, view: Id, elements: usize) -> Vec<(usize, usize)> {
+        let Some(class) = self.classes.of(view) else { return vec![(0, elements)] };
+        let parts = self.splits.parts(view).unwrap_or_else(|| self.splits.chunks(class));
+        chunk_ranges(elements, parts, self.classes.unit(class))
+    }
+
+    /// First element and count of the chunks of `elements` of a class.
+    pub(super) fn class_ranges(&self, elements: usize, class: usize) -> Vec<(usize, usize)> {
+        chunk_ranges(elements, self.splits.chunks(class), self.classes.unit(class))
     }
 
     /// Collects the groups; [`Self::number`] makes their messages.
@@ -115,6 +128,7 @@ impl Traffic {
             ids: BTreeMap::new(),
             weights: options.weights,
             splits: Splits::default(),
+            classes: Classes::default(),
         };
         traffic.collect(views, depths, model);
         traffic

@@ -90,14 +90,10 @@ const MIN_CHUNK: usize = 1 << 13;
 /// hold.
 const MAX_CHUNK: usize = 1 << 18;
 
-/// Chunk boundaries are multiples of this, so that packed values of any width start at a byte and
-/// tiles are not cut.
-const CHUNK_ALIGN: usize = 2048;
-
-/// First element and number of elements of each chunk of a group of `elements`.
-fn chunk_ranges(elements: usize, chunks: usize) -> Vec<(usize, usize)> {
+/// First element and number of elements of each chunk of a group of `elements`; chunks begin at multiples of `unit`.
+fn chunk_ranges(elements: usize, chunks: usize, unit: usize) -> Vec<(usize, usize)> {
     let wanted = elements.div_ceil(chunks.max(1)).clamp(MIN_CHUNK, MAX_CHUNK);
-    let size = wanted.next_multiple_of(CHUNK_ALIGN);
+    let size = wanted.next_multiple_of(unit);
     (0..elements).step_by(size).map(|first| (first, size.min(elements - first))).collect()
 }
 

@@ -84,10 +84,19 @@ impl<'a> Search<'a> {
         cost(&plan, self.setting)
     }
 
-    /// The same number of chunks everywhere, then as many layers at once, then parts of products.
+    /// The same number of chunks everywhere, products with them or whole, then as many layers at once.
     fn alike(&mut self) {
+        let products = self.products();
         for count in COUNTS {
-            self.keep_if_better(Splits::even(self.base.classes, count));
+            let even = Splits::even(self.base.classes, count);
+            let mut whole = even.clone();
+            for view in products.keys() {
+                whole.set_parts(*view, 1);
+            }
+            self.keep_if_better(even);
+            if count > 1 {
+                self.keep_if_better(whole);
+            }
         }
         if self.base.options.overlap != Overlap::Pipelined {
             return;
@@ -95,13 +104,6 @@ impl<'a> Search<'a> {
         for ahead in AHEAD {
             let mut splits = self.splits.clone();
             splits.ahead = Some(ahead);
-            self.keep_if_better(splits);
-        }
-        for parts in [2, 4] {
-            let mut splits = self.splits.clone();
-            for view in self.products().into_keys() {
-                splits.set_parts(view, parts);
-            }
             self.keep_if_better(splits);
         }
     }
@@ -154,7 +156,9 @@ impl<'a> Search<'a> {
     fn count(&self, choice: Choice) -> usize {
         match choice {
             Choice::Class(class) => self.splits.chunks(class),
-            Choice::Product(view) => self.splits.parts(view),
+            Choice::Product(view) => self.splits.parts(view).unwrap_or_else(|| {
+                self.base.traffic.classes.of(view).map_or(1, |class| self.splits.chunks(class))
+            }),
         }
     }
 

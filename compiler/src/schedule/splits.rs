@@ -2,11 +2,12 @@
 //!
 //! Element-wise work that meets in one tile program is cut alike, since a program works on the same
 //! elements of all its operands. So values form classes: what element-wise operations, messages and
-//! programs join. Products are cut one by one, into parts of their result.
+//! programs join. Chunks of images are whole rows, so that a chunk is what a part of a convolution gives and
+//! wants. Products and moves are cut as the class of their result, a product otherwise where that was chosen.
 
 use super::fuse::Fused;
 use super::groups::Traffic;
-use mpcc_ir::Id;
+use mpcc_ir::{Id, Shape};
 use mpcc_ir::views::ViewsProgram;
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ pub(super) struct Splits {
 }
 
 impl Splits {
-    /// All classes in as many chunks, all products whole.
+    /// All classes in as many chunks, and all products with them.
     pub(super) fn even(classes: usize, chunks: usize) -> Self {
         Self { ahead: None, chunks: vec![chunks; classes], parts: BTreeMap::new() }
     }
@@ -34,9 +35,9 @@ impl Splits {
         self.chunks[class] = chunks;
     }
 
-    /// Parts of a product, by its view node.
-    pub(super) fn parts(&self, view: Id) -> usize {
-        self.parts.get(&(view.index() as u32)).copied().unwrap_or(1)
+    /// Parts of a product, by its view node; `None` where it is cut as its class.
+    pub(super) fn parts(&self, view: Id) -> Option<usize> {
+        self.parts.get(&(view.index() as u32)).copied()
     }
 
     pub(super) fn set_parts(&mut self, view: Id, parts: usize) {
@@ -44,7 +45,39 @@ impl Splits {
     }
 }
 
-/// Numbers the classes and writes them into the groups and segments; returns how many there are.
+/// What is cut alike.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Classes {
+    /// By class: its chunks begin at multiples of so many elements.
+    units: Vec<usize>,
+    /// By view node: its class, if a group or a segment has that class.
+    of: Vec<Option<usize>>,
+}
+
+impl Classes {
+    pub(super) fn unit(&self, class: usize) -> usize {
+        self.units.get(class).copied().unwrap_or(TILE)
+    }
+
+    pub(super) fn of(&self, view: Id) -> Option<usize> {
+        self.of.get(view.index()).copied().flatten()
+    }
+}
+
+/// Elements that tile programs work on at a time.
+const TILE: usize = 2048;
+
+/// The least multiple of an image's row at which packed values of any width start at a byte, and masks at a block
+/// of the cipher if few rows are enough for that; a tile where there are no rows.
+fn unit(shape: &Shape) -> usize {
+    let &[_, _, width, channels] = &shape[..] else { return TILE };
+    let row = width * channels;
+    let few = |rows: &usize| *rows <= 4;
+    let multiples = |of: usize| (1..=8).find(move |rows| (rows * row).is_multiple_of(of));
+    multiples(512).filter(few).or_else(|| multiples(64)).map_or(TILE, |rows| (rows * row).max(1))
+}
+
+/// Finds the classes and writes their numbers into the groups and segments; returns how many there are.
 pub(super) fn classify(views: &ViewsProgram, traffic: &mut Traffic, fused: &mut [Fused]) -> usize {
     let mut joined = Joined((0..views.nodes.len()).collect());
     for (at, node) in views.nodes.iter().enumerate() {
@@ -81,6 +114,16 @@ pub(super) fn classify(views: &ViewsProgram, traffic: &mut Traffic, fused: &mut 
             segment.class = store.or(sink).map_or(0, &mut number);
         }
     }
+    let of: Vec<Option<usize>> =
+        (0..views.nodes.len()).map(|view| numbers.get(&joined.root(view)).copied()).collect();
+    let mut units = vec![None; numbers.len()];
+    for (node, class) in views.nodes.iter().zip(&of) {
+        if let Some(class) = class {
+            units[*class].get_or_insert_with(|| unit(&node.ty.shape));
+        }
+    }
+    let units = units.into_iter().map(|unit| unit.unwrap_or(TILE)).collect();
+    traffic.classes = Classes { units, of };
     numbers.len()
 }
 

@@ -121,12 +121,12 @@ fn a_relu_runs_at_two_and_three_parties() {
 }
 
 const CONV: &str = "program {
-  %0 = input port port0 mask m0 : masked<32q8>[1x2x9x9]
-  %1 = weight param w0 mask m1 : weight<32q4>[3x2x3x3]
+  %0 = input port port0 mask m0 : masked<32q8>[1x9x9x2]
+  %1 = weight param w0 mask m1 : weight<32q4>[3x3x2x3]
   %2 = weight param w1 mask m2 : weight<32q12>[3]
-  %3 = conv %0, %1, %2 window 3x3 stride 2x2 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q12>[1x3x5x5]
-  %4 = rescale %3 by 4 mask m3 : masked<20q8>[1x3x5x5]
-  %5 = relu %4 mask m4 : masked<32q8>[1x3x5x5]
+  %3 = conv %0, %1, %2 window 3x3 stride 2x2 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q12>[1x5x5x3]
+  %4 = rescale %3 by 4 mask m3 : masked<20q8>[1x5x5x3]
+  %5 = relu %4 mask m4 : masked<32q8>[1x5x5x3]
   %6 = reshape %5 : masked<32q8>[1x75]
   %7 = weight param w2 mask m5 : weight<32q4>[75x4]
   %8 = matmul %6, %7 : shares<32q12>[1x4]
@@ -174,13 +174,13 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
 }
 
 const WIDE: &str = "program {
-  %0 = input port port0 mask m0 : masked<32q8>[1x2x30x30]
-  %1 = weight param w0 mask m1 : weight<32q4>[40x2x3x3]
+  %0 = input port port0 mask m0 : masked<32q8>[1x30x30x2]
+  %1 = weight param w0 mask m1 : weight<32q4>[3x3x2x40]
   %2 = weight param w1 mask m2 : weight<32q12>[40]
-  %3 = conv %0, %1, %2 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q12>[1x40x30x30]
-  %4 = rescale %3 by 4 mask m3 : masked<20q8>[1x40x30x30]
-  %5 = relu %4 mask m4 : masked<32q8>[1x40x30x30]
-  %6 = reveal %5 port port0 : masked<32q8>[1x40x30x30]
+  %3 = conv %0, %1, %2 window 3x3 stride 1x1 dilate 1x1 pad [1, 1, 1, 1] groups 1 : shares<32q12>[1x30x30x40]
+  %4 = rescale %3 by 4 mask m3 : masked<20q8>[1x30x30x40]
+  %5 = relu %4 mask m4 : masked<32q8>[1x30x30x40]
+  %6 = reveal %5 port port0 : masked<32q8>[1x30x30x40]
   return %6
 }";
 

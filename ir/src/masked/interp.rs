@@ -5,8 +5,9 @@
 //! nearest, or as shares drawn with a seed give it.
 
 use super::{MaskedProgram, Op, Ty};
+use crate::channels_last;
 use crate::id::Id;
-use crate::nn::interp::{View, conv, layout, matmul, reduce};
+use crate::nn::interp::{View, layout, matmul, reduce};
 use crate::shape::Shape;
 use crate::ssa::VerifyError;
 
@@ -182,8 +183,8 @@ fn compute(op: &Op, args: &[Operand<'_>], ty: &Ty) -> Vec<u64> {
     };
     match op {
         Op::Conv { window, groups } => {
-            product(args, ring, &|wide| conv::conv(wide, window, *groups, out), &|narrow| {
-                conv::conv(narrow, window, *groups, out)
+            product(args, ring, &|wide| channels_last::evaluate(wide, window, *groups, out), &|narrow| {
+                channels_last::evaluate(narrow, window, *groups, out)
             })
         }
         Op::MatMul => product(args, ring, &|wide| matmul::matmul(wide[0], wide[1]), &|narrow| {

@@ -2,7 +2,9 @@
 
 use super::{Kind, Ty};
 use crate::id::{MaskId, ParamId, PortId};
+use crate::channels_last;
 use crate::nn;
+use crate::shape::Shape;
 use crate::text::ops;
 use crate::window::Window;
 
@@ -23,7 +25,8 @@ ops! {
             /// Hides it; `none` for a public constant.
             mask: Option<MaskId>,
         },
-        /// `conv(x, w, bias?)` to shares. `x` is masked; `w` a weight or public; the bias has the product's format.
+        /// `conv(x[n,h,w,c], w[kh,kw,c/groups,o], bias[o]?)` to shares: channels last, so that rows of an image lie
+        /// together. `x` is masked; `w` a weight or public; the bias has the product's format.
         Conv = "conv" {
             /// Geometry.
             window: Window,
@@ -243,8 +246,12 @@ impl Op {
         }
     }
 
-    /// Shapes follow the rules of the nn operation of the same name.
+    /// Shapes follow the rules of the nn operation of the same name; those of a convolution with channels last.
     fn check_shape(&self, args: &[&Ty], result: &Ty) -> Result<(), String> {
+        if let Self::Conv { window, groups } = self {
+            let shapes: Vec<&Shape> = args.iter().map(|a| &a.shape).collect();
+            return channels_last::check(&shapes, window, *groups, &result.shape);
+        }
         let secret = |ty: &Ty| nn::Ty {
             visibility: nn::Visibility::Secret,
             shape: ty.shape.clone(),
@@ -255,7 +262,7 @@ impl Op {
         self.shape_twin().check(&args, &secret(result))
     }
 
-    /// The nn operation with the same shape rule.
+    /// The nn operation with the same shape rule, but for a convolution's order of axes.
     fn shape_twin(&self) -> nn::Op {
         match self {
             Self::Input { port, .. } => nn::Op::Input { port: *port },

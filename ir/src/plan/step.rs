@@ -86,7 +86,7 @@ ops! {
             /// (at the start of the table for [`super::OperandKind::Table`]).
             spans: Vec<Span>,
         },
-        /// `out = conv(x, w)`: `x[n, c, h, w]`, `w[o, c/groups, kh, kw]`.
+        /// `out = conv(x, w)`: `x[n, h, w, c]`, `w[kh, kw, c/groups, o]`, `out[n, oh, ow, o]`.
         Conv = "conv" {
             /// Geometry.
             window: Window,

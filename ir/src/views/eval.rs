@@ -161,20 +161,20 @@ fn matmul(args: &[Operand<'_>], out: &Shape) -> Vec<u64> {
 fn conv(args: &[Operand<'_>], window: &Window, groups: usize, out: &Shape) -> Vec<u64> {
     let ((x, x_ty), (w, w_ty)) = (args[0], args[1]);
     let (x_at, w_at) = (x_ty.shape.strides(), w_ty.shape.strides());
-    let (height, width) = (x_ty.shape[2], x_ty.shape[3]);
-    let (per_group, out_per_group) = (w_ty.shape[1], out[1] / groups);
+    let (height, width) = (x_ty.shape[1], x_ty.shape[2]);
+    let (per_group, out_per_group) = (w_ty.shape[2], out[3] / groups);
     let mut result = Vec::with_capacity(out.elements());
     for_each_index(out, |index| {
-        let first = index[1] / out_per_group * per_group;
+        let first = index[3] / out_per_group * per_group;
         let mut sum = 0_u64;
         for kh in 0..window.kernel[0] {
-            let Some(ih) = window.input_at(0, index[2], kh, height) else { continue };
+            let Some(ih) = window.input_at(0, index[1], kh, height) else { continue };
             for kw in 0..window.kernel[1] {
-                let Some(iw) = window.input_at(1, index[3], kw, width) else { continue };
-                let x_base = index[0] * x_at[0] + first * x_at[1] + ih * x_at[2] + iw;
-                let w_base = index[1] * w_at[0] + kh * w_at[2] + kw;
+                let Some(iw) = window.input_at(1, index[2], kw, width) else { continue };
+                let x_base = index[0] * x_at[0] + ih * x_at[1] + iw * x_at[2] + first;
+                let w_base = kh * w_at[0] + kw * w_at[1] + index[3];
                 for c in 0..per_group {
-                    let product = x[x_base + c * x_at[1]].wrapping_mul(w[w_base + c * w_at[1]]);
+                    let product = x[x_base + c].wrapping_mul(w[w_base + c * w_at[2]]);
                     sum = sum.wrapping_add(product);
                 }
             }

@@ -1,8 +1,10 @@
 //! Operations of the views level.
 
 use super::{Elem, Ty, View};
+use crate::channels_last;
 use crate::id::{ParamId, PortId};
 use crate::nn;
+use crate::shape::Shape;
 use crate::text::ops;
 use crate::window::Window;
 
@@ -282,7 +284,7 @@ impl Op {
         if ok { Ok(()) } else { Err(format!("elements do not fit {out}")) }
     }
 
-    /// Shapes follow the rules of the nn operation of the same name.
+    /// Shapes follow the rules of the nn operation of the same name; those of a convolution with channels last.
     fn check_shape(&self, args: &[&Ty], result: &Ty) -> Result<(), String> {
         let arity = match self {
             Self::WeightPlain { .. } | Self::Random { .. } | Self::Const { .. } => Some(0),
@@ -321,6 +323,10 @@ impl Op {
         if arity.is_some_and(|n| n != args.len()) {
             return Err("wrong number of operands".to_owned());
         }
+        if let Self::Conv { window, groups } = self {
+            let shapes: Vec<&Shape> = args.iter().map(|a| &a.shape).collect();
+            return channels_last::check(&shapes, window, *groups, &result.shape);
+        }
         match self.shape_twin() {
             None if args.iter().all(|a| a.shape == result.shape) => Ok(()),
             None => Err("operands and result differ in shape".to_owned()),
@@ -336,7 +342,7 @@ impl Op {
         }
     }
 
-    /// The nn operation with the same shape rule; `None` for element-wise operations and sources.
+    /// The nn operation with the same shape rule, but for a convolution's order of axes; `None` for element-wise operations and sources.
     fn shape_twin(&self) -> Option<nn::Op> {
         Some(match self {
             Self::Conv { window, groups } => nn::Op::Conv { window: *window, groups: *groups },

@@ -76,11 +76,11 @@ fn check_shape(plan: &Plan, role: &RolePlan, phase: Phase, op: &StepOp) -> Resul
         StepOp::Map { .. } => check_map(plan, role, op),
         StepOp::Conv { window, groups, x_shape, out_channels, x, w, out } => {
             let [oh, ow] = conv_output(window, x_shape)?;
-            let fits = *groups > 0 && x_shape[1] % groups == 0 && out_channels % groups == 0;
+            let fits = *groups > 0 && x_shape[3] % groups == 0 && out_channels % groups == 0;
             want(fits, "groups divide the channels")?;
             holds(x, x_shape)?;
-            holds(w, &[*out_channels, x_shape[1] / groups, window.kernel[0], window.kernel[1]])?;
-            holds(out, &[x_shape[0], *out_channels, oh, ow])
+            holds(w, &[window.kernel[0], window.kernel[1], x_shape[3] / groups, *out_channels])?;
+            holds(out, &[x_shape[0], oh, ow, *out_channels])
         }
         StepOp::MatMul { batch, mkn: [m, k, n], shared_b, a, b, out } => {
             holds(a, &[*batch, *m, *k])?;
@@ -162,7 +162,7 @@ fn conv_output(window: &Window, x: &[usize; 4]) -> Result<[usize; 2], Rule> {
     want(all.clone().all(small), "a window or image is too large")?;
     let steps = strides.iter().chain(dilations);
     want(steps.clone().all(|&s| s > 0), "strides and dilations are at least one")?;
-    window.output([x[2], x[3]]).ok_or("no window fits into the image")
+    window.output([x[1], x[2]]).ok_or("no window fits into the image")
 }
 
 /// Whether all indices of a strided view are words of the span.

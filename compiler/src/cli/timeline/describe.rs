@@ -55,9 +55,9 @@ pub(super) fn word(op: &StepOp) -> &'static str {
 pub(super) fn step(plan: &Plan, step: &Step) -> String {
     match &step.op {
         StepOp::Conv { groups, x_shape, out_channels, .. } => {
-            let [n, c, h, w] = x_shape;
+            let [n, h, w, c] = x_shape;
             let groups = if *groups > 1 { format!(", {groups} groups") } else { String::new() };
-            format!("convolution of {n}x{c}x{h}x{w} to {out_channels} channels{groups}")
+            format!("convolution of {n}x{h}x{w}x{c} to {out_channels} channels{groups}")
         }
         StepOp::MatMul { batch, mkn: [m, k, n], .. } => {
             format!("product of {batch} matrices {m}x{k} by {k}x{n}")

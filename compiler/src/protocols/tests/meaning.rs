@@ -112,7 +112,7 @@ fn a_convolution_adds_its_bias() {
         let text = format!(
             "program {{
                %0 = input port port0 mask m0 : masked<32>[1x2x2x2]
-               %1 = weight param w0 mask {} : {kind}<32>[2x1x2x1]
+               %1 = weight param w0 mask {} : {kind}<32>[2x1x1x2]
                %2 = weight param w1 mask {} : {kind}<32>[2]
                %3 = conv %0, %1, %2 window 2x1 stride 1x1 dilate 1x1 pad [1, 0, 0, 0] groups 2 : shares<32>[1x2x2x2]
                %4 = rescale %3 by 0 mask m3 : masked<32>[1x2x2x2]
@@ -122,18 +122,18 @@ fn a_convolution_adds_its_bias() {
             masks[0], masks[1]
         );
         // Each channel: tap 1 on the row itself, tap 0 on the row above (zero above the first).
-        let x = [1, 2, 3, 4, -5, 6, 7, 1 << 20];
+        let x = [1, -5, 2, 6, 3, 7, 4, 1 << 20];
         let want = [
             20 + 100,
-            40 + 100,
-            60 + 10 + 100,
-            80 + 20 + 100,
             15 - 9,
+            40 + 100,
             -18 - 9,
+            60 + 10 + 100,
             -21 - 5 - 9,
+            80 + 20 + 100,
             (-3 << 20) + 6 - 9,
         ];
-        assert_reveals(&text, &[&x], &[&[10, 20, 1, -3], &[100, -9]], &[&want]);
+        assert_reveals(&text, &[&x], &[&[10, 1, 20, -3], &[100, -9]], &[&want]);
     }
 }
 
