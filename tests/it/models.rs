@@ -128,15 +128,15 @@ fn costs_of_a_small_mobilenet() {
     clip2                         7     103424       435200
     conv4                         0          0        16384
     conv5                         3      26112        72192
-    hardswish2                   10     250368       741888
-    conv6                         4      75264        84480
+    hardswish2                    9     250368       741888
+    conv6                         3      75264        84480
     conv7                         3        306          318
     relu1                         5         90          342
     conv8                         0          0          192
-    hardsigmoid1                  6        582         2424
+    hardsigmoid1                  5        582         2424
     mul1                          3      19968        29184
     hardswish3                    7      62592       185472
-    conv9                         2      18432        24576
+    conv9                         3      18432        24576
     gemm1                         3        180          175
     in total                     55     758534      2358267
     ");
