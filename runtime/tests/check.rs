@@ -149,7 +149,7 @@ fn kernels_get_the_lengths_that_they_want() {
         with_op(|[x, w, out]| StepOp::Conv {
             window,
             groups,
-            x_shape: [1, 1, 2, 2],
+            x_shape: [1, 2, 2, 1],
             out_channels: 1,
             x,
             w: mpcc_ir::plan::Span { len: 4, ..w },

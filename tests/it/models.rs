@@ -76,92 +76,92 @@ fn small_models_agree_with_the_clear_run() {
 
 #[test]
 fn costs_of_lenet() {
-    assert_snapshot!(costs(&compiled(&small::lenet(SEED), 1).plan), @r"
+    assert_snapshot!(costs(&compiled(&small::lenet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        18816
-    relu1                         4      33516       118776
-    conv2                         3       7350        13162
-    relu2                         5      11400        40400
-    gemm1                         3       2500         2780
-    relu3                         5        855         3030
+    relu1                         4      23520       118776
+    conv2                         2       4704        13162
+    relu2                         4       8000        40400
+    gemm1                         2       1600         2780
+    relu3                         4        600         3030
     gemm2                         0          0          336
-    relu4                         5        603         2160
-    gemm3                         1         27           40
+    relu4                         4        424         2160
+    gemm3                         0          0           40
     in total                     20      56251       199500
     ");
 }
 
 #[test]
 fn costs_of_a_small_resnet() {
-    assert_snapshot!(costs(&compiled(&small::small_resnet(SEED), 1).plan), @r"
+    assert_snapshot!(costs(&compiled(&small::small_resnet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        65536
-    relu1                         4     116736       413696
+    relu1                         4      81920       413696
     conv2                         0          0        65536
-    relu2                         5     116736       413696
+    relu2                         4      81920       413696
     conv3                         0          0        65536
-    relu3                         5     116736       413696
+    relu3                         4      81920       413696
     conv4                         0          0        32768
-    relu4                         5      58368       206848
+    relu4                         4      40960       206848
     conv5                         0          0        32768
     conv6                         0          0        32768
-    relu5                         5      58368       206848
+    relu5                         4      40960       206848
     conv7                         0          0        16384
-    relu6                         5      29184       103424
+    relu6                         4      20480       103424
     conv8                         0          0        16384
     conv9                         0          0        16384
-    relu7                         5      26112        94720
-    gemm1                         1         27           40
+    relu7                         4      19456        94720
+    gemm1                         0          0           40
     in total                     28     522267      2197032
     ");
 }
 
 #[test]
 fn costs_of_a_small_mobilenet() {
-    assert_snapshot!(costs(&compiled(&small::small_mobilenet(SEED), 1).plan), @r"
+    assert_snapshot!(costs(&compiled(&small::small_mobilenet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        16384
-    hardswish1                    7      72192       224768
+    hardswish1                    4      72192       224768
     conv2                         3      25600        56320
-    clip1                         7     103424       435200
+    clip1                         4      83968       435200
     conv3                         0          0        32768
-    clip2                         7     103424       435200
+    clip2                         4      83968       435200
     conv4                         0          0        16384
     conv5                         3      26112        72192
-    hardswish2                    9     250368       741888
+    hardswish2                    4     250368       741888
     conv6                         3      75264        84480
-    conv7                         3        306          318
-    relu1                         5         90          342
+    conv7                         2        192          318
+    relu1                         4         64          342
     conv8                         0          0          192
-    hardsigmoid1                  5        582         2424
-    mul1                          3      19968        29184
-    hardswish3                    7      62592       185472
+    hardsigmoid1                  4        582         2424
+    mul1                          2      19968        29184
+    hardswish3                    5      62592       185472
     conv9                         3      18432        24576
-    gemm1                         3        180          175
-    in total                     55     758534      2358267
+    gemm1                         2         96          175
+    in total                     40     758534      2358267
     ");
 }
 
 #[test]
 fn costs_of_a_small_vgg() {
-    assert_snapshot!(costs(&compiled(&small::small_vgg(SEED), 1).plan), @r"
+    assert_snapshot!(costs(&compiled(&small::small_vgg(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        65536
-    relu1                         4     116736       413696
+    relu1                         4      81920       413696
     conv2                         0          0        65536
     relu2                         4      20480       103424
-    maxpool1                      8      79872       207360
+    maxpool1                      7      79872       207360
     conv3                         0          0        32768
-    relu3                         5      58368       206848
+    relu3                         4      40960       206848
     conv4                         0          0        32768
     relu4                         4      10240        50176
-    maxpool2                      8      36608        84480
+    maxpool2                      7      36608        84480
     conv5                         0          0        16384
     relu5                         4       5120        25088
-    maxpool3                      8      18304        42240
+    maxpool3                      7      18304        42240
     gemm1                         0          0          512
-    relu6                         5        912         3232
-    gemm2                         1         27           40
+    relu6                         4        640         3232
+    gemm2                         0          0           40
     in total                     42     346667      1350088
     ");
 }

@@ -150,7 +150,8 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         "layers": layers,
         "rounds": plan.rounds(),
         "forecast": plan.forecast.as_ref().map(forecast_json),
-        "online_bytes": bytes(plan, |m| m.kind == MessageKind::Open && (m.from, m.to) == (Role::Party(0), Role::Party(1))),
+        "online_bytes": most_opened(plan, Phase::Online),
+        "ahead_bytes": most_opened(plan, Phase::Offline),
         "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),
         "setup_bytes": bytes(plan, |m| m.phase == Phase::Setup),
         "roles": roles,
@@ -172,6 +173,16 @@ fn clear_word(op: &ClearOp) -> String {
         ClearOp::ArgMax { axis, .. } => format!("argmax over axis {axis}"),
         ClearOp::Reshape { shape } => format!("reshape to {shape}"),
     }
+}
+
+/// The most bytes of openings that one compute party sends another in a phase.
+fn most_opened(plan: &Plan, phase: Phase) -> u64 {
+    let pairs =
+        plan.compute_parties().flat_map(|from| plan.compute_parties().map(move |to| (from, to)));
+    let opened = |(from, to)| {
+        bytes(plan, |m| m.kind == MessageKind::Open && (m.phase, m.from, m.to) == (phase, from, to))
+    };
+    pairs.map(opened).max().unwrap_or(0)
 }
 
 fn as_table(plan: &Plan) -> String {
@@ -216,16 +227,14 @@ fn as_table(plan: &Plan) -> String {
         ]);
     }
     super::table(&mut out, &rows);
-    let online = bytes(plan, |m| {
-        m.kind == MessageKind::Open && (m.from, m.to) == (Role::Party(0), Role::Party(1))
-    });
     let corrections = bytes(plan, |m| m.kind == MessageKind::Correction);
     let setup = bytes(plan, |m| m.phase == Phase::Setup);
     let _ = writeln!(
         out,
-        "\n{} rounds; {} each compute party to each other online; {} of corrections; {} once per deployment",
+        "\n{} rounds; at most {} from a compute party to another online; {} ahead, and {} of corrections; {} once per deployment",
         plan.rounds(),
-        super::megabytes(online),
+        super::megabytes(most_opened(plan, Phase::Online)),
+        super::megabytes(most_opened(plan, Phase::Offline)),
         super::megabytes(corrections),
         super::megabytes(setup),
     );

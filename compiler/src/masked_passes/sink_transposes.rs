@@ -60,7 +60,8 @@ impl Sinking {
         }
         match self.order(node) {
             Some(perm) => {
-                let args: Vec<Id> = node.args.iter().map(|arg| self.in_order(*arg, &perm)).collect();
+                let args: Vec<Id> =
+                    node.args.iter().map(|arg| self.in_order(*arg, &perm)).collect();
                 let ty = Ty { shape: back(&node.ty.shape, &perm), ..node.ty.clone() };
                 let id = self.program.push(renamed(&node.op, &perm), &args, ty, node.origin);
                 Value { id, perm }

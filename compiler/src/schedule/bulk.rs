@@ -185,7 +185,8 @@ fn reach(window: &Window) -> usize {
 
 /// Moves cut along their first long axis.
 fn split_moves(step: StepOp, parts: &[(usize, usize)], word_bytes: u64) -> Vec<StepOp> {
-    let StepOp::Strided { shape, src, src_offset, src_strides, dst, dst_offset, dst_strides } = &step
+    let StepOp::Strided { shape, src, src_offset, src_strides, dst, dst_offset, dst_strides } =
+        &step
     else {
         return vec![step];
     };
@@ -322,7 +323,9 @@ mod tests {
     #[test]
     fn parts_of_a_convolution_see_the_rows_of_the_whole() {
         let mut parts_seen = 0;
-        for (kernel, stride, dilation) in [(1, 1, 1), (3, 1, 1), (7, 2, 1), (3, 2, 2), (2, 3, 1), (1, 2, 1)] {
+        for (kernel, stride, dilation) in
+            [(1, 1, 1), (3, 1, 1), (7, 2, 1), (3, 2, 2), (2, 3, 1), (1, 2, 1)]
+        {
             for (above, below) in [(0, 0), (1, 1), (0, 2), (3, 0)] {
                 for height in [1, 5, 8, 14] {
                     let window = Window {
@@ -342,7 +345,9 @@ mod tests {
                             parts_seen += 1;
                             let (own, top, part_height) = rows.part(first, count);
                             assert_eq!(own.output([part_height, 4]), Some([count, 4]));
-                            for (row, tap) in (0..count).flat_map(|r| (0..kernel).map(move |t| (r, t))) {
+                            for (row, tap) in
+                                (0..count).flat_map(|r| (0..kernel).map(move |t| (r, t)))
+                            {
                                 let part = own.input_at(0, row, tap, part_height).map(|y| y + top);
                                 assert_eq!(part, window.input_at(0, first + row, tap, height));
                             }

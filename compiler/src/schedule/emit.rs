@@ -2,7 +2,7 @@
 
 use super::ScheduleOptions;
 use super::allocate::{self, Request};
-use super::barriers;
+use super::barriers::{self, Overlap};
 use super::bulk::{self, Tensor};
 use super::depend;
 use super::fuse::{Fused, Segment, Slot, is_message};
@@ -100,7 +100,7 @@ fn receives(traffic: &Traffic, role: Role) -> BTreeSet<(Slot, Item)> {
     let item = |(payload, chunk, from)| {
         let group = &traffic.groups[&payload];
         let depth = group.depth + u32::from(matches!(payload, Payload::Open(_)));
-        let slot = Slot { phase: traffic.phase(payload), origin: group.origin, depth };
+        let slot = Slot { phase: traffic.phase(payload, from), origin: group.origin, depth };
         (slot, Item::Receive(payload, from, chunk))
     };
     traffic.received_by(role).map(item).collect()
@@ -176,12 +176,13 @@ impl Emitter<'_> {
 
     fn received(&mut self, payload: Payload, from: Role, chunk: usize) -> Span {
         let bytes = self.message_bytes(payload, chunk);
-        self.buffer(Holds::Received(payload, from, chunk), bytes, self.traffic.phase(payload))
+        self.buffer(Holds::Received(payload, from, chunk), bytes, self.traffic.phase(payload, from))
     }
 
     fn own(&mut self, payload: Payload, chunk: usize) -> Span {
         let bytes = self.message_bytes(payload, chunk);
-        self.buffer(Holds::Own(payload, chunk), bytes, self.traffic.phase(payload))
+        let phase = self.traffic.phase(payload, self.role);
+        self.buffer(Holds::Own(payload, chunk), bytes, phase)
     }
 
     fn receive(&mut self, slot: Slot, payload: Payload, from: Role, chunk: usize) {
@@ -301,17 +302,25 @@ impl Emitter<'_> {
     }
 
     /// First and last step that touches each buffer, counting through all phases. What a run reads of
-    /// the deployment stays for ever.
+    /// the deployment stays for ever. What the online phase reads stays while the next layers may have begun, so
+    /// that their first chunks need not wait for the bytes of the last chunks before them.
     fn lifetimes(&mut self) -> Vec<(usize, usize)> {
         let mut lifetimes = vec![(usize::MAX, 0); self.buffers.len()];
         let mut now = 0;
         for (phase, drafts) in &mut self.drafts {
+            let layers = match (phase, self.options.overlap) {
+                (Phase::Online, Overlap::Pipelined) => KEPT_LAYERS,
+                _ => 0,
+            };
+            let kept_until = kept_until(drafts, layers);
+            let start = now;
             for draft in drafts {
                 for (span, _) in depend::accesses(&mut draft.op, &draft.map_writes) {
                     let (first, last) = &mut lifetimes[(span.at >> OFFSET_BITS) as usize];
                     let kept = span.region == Region::Deploy && *phase != Phase::Setup;
                     *first = (*first).min(now);
-                    *last = (*last).max(if kept { usize::MAX } else { now });
+                    let until = start + kept_until[now - start];
+                    *last = (*last).max(if kept { usize::MAX } else { until });
                 }
                 now += 1;
             }
@@ -332,6 +341,27 @@ impl Emitter<'_> {
             .collect();
         allocate::place(&requests)
     }
+}
+
+/// Layers after its last reader that a buffer of the online phase is kept for.
+const KEPT_LAYERS: usize = 2;
+
+/// For each step, the last step of the layer that is so many layers after its own.
+fn kept_until(drafts: &[Draft], layers: usize) -> Vec<usize> {
+    if layers == 0 {
+        return (0..drafts.len()).collect();
+    }
+    let mut ends = Vec::new();
+    let mut of = Vec::with_capacity(drafts.len());
+    for (at, draft) in drafts.iter().enumerate() {
+        if at == 0 || draft.layer != drafts[at - 1].layer {
+            ends.push(at);
+        }
+        let run = ends.len() - 1;
+        ends[run] = at;
+        of.push(run);
+    }
+    of.into_iter().map(|run| ends[(run + layers).min(ends.len() - 1)]).collect()
 }
 
 fn sub_span(span: Span, at: u64, len: u64) -> Span {

@@ -6,7 +6,7 @@
 
 use super::groups::{Payload, Traffic};
 use super::project::{Projected, Sink, Val, Value, Work};
-use mpcc_ir::plan::{Phase, Word};
+use mpcc_ir::plan::{Phase, Role, Word};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ type SegmentKey = (Slot, Option<Payload>, usize);
 
 /// A role's values with the decisions taken.
 pub(super) struct Fused {
+    pub(super) role: Role,
     pub(super) values: Vec<Value>,
     /// Values that live in a buffer of words.
     pub(super) buffered: Vec<bool>,
@@ -68,15 +69,22 @@ fn resolve(values: &[Value], mut v: Val) -> Val {
 }
 
 /// Takes the decisions for one role.
-pub(super) fn fuse(projected: Projected, traffic: &Traffic, depths: &[u32], word: Word) -> Fused {
-    let Projected { values, sinks, live } = projected;
-    let mut fuser = Fuser { live, values, sinks, buffered: Vec::new() };
+pub(super) fn fuse(
+    projected: Projected,
+    traffic: &Traffic,
+    role: Role,
+    depths: &[u32],
+    word: Word,
+) -> Fused {
+    let Projected { values, sinks, live, ahead: _ } = projected;
+    let mut fuser = Fuser { role, live, values, sinks, buffered: Vec::new() };
     fuser.expansions_to_tables();
     fuser.choose_buffers(traffic);
     fuser.segments(traffic, depths, word)
 }
 
 struct Fuser {
+    role: Role,
     values: Vec<Value>,
     sinks: Vec<Sink>,
     live: Vec<bool>,
@@ -143,15 +151,16 @@ impl Fuser {
             }
         }
         for sink in &self.sinks {
-            let phase = traffic.phase(sink.payload);
+            let phase = traffic.phase(sink.payload, self.role);
             let value = resolve(&self.values, sink.value);
             self.buffered[value] |= later(phase, value, self);
         }
     }
 
     fn segments(self, traffic: &Traffic, depths: &[u32], word: Word) -> Fused {
-        let Self { values, sinks, live, buffered } = self;
+        let Self { role, values, sinks, live, buffered } = self;
         let mut fused = Fused {
+            role,
             values,
             buffered,
             live,
@@ -172,7 +181,7 @@ impl Fuser {
         }
         for sink in sinks {
             let group = &traffic.groups[&sink.payload];
-            let phase = traffic.phase(sink.payload);
+            let phase = traffic.phase(sink.payload, role);
             let slot = Slot { phase, origin: group.origin, depth: group.depth };
             let value = fused.resolve(sink.value);
             if fused.buffered[value] && group.bits == [word.bits()] && !group.split {

@@ -88,6 +88,8 @@ pub(super) struct Traffic {
     pub(super) messages: Vec<Message>,
     ids: BTreeMap<(Payload, usize, Role, Role), u32>,
     pub(super) weights: WeightsMode,
+    /// Openings that a party can send before the run's input is there.
+    pub(super) ahead: BTreeSet<(Payload, Role)>,
     pub(super) splits: Splits,
     pub(super) classes: Classes,
 }
@@ -127,6 +129,7 @@ impl Traffic {
             messages: Vec::new(),
             ids: BTreeMap::new(),
             weights: options.weights,
+            ahead: BTreeSet::new(),
             splits: Splits::default(),
             classes: Classes::default(),
         };
@@ -226,12 +229,12 @@ impl Traffic {
             routes.retain(|(from, to)| {
                 !parties.contains(to) || wanted.contains(&(*payload, *from, *to))
             });
-            let (phase, kind) = class(*payload);
             let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
             for (chunk, (_, count)) in self.ranges(group).into_iter().enumerate() {
                 for &(from, to) in &routes {
                     let id = self.messages.len() as u32;
                     self.ids.insert((*payload, chunk, from, to), id);
+                    let (phase, kind) = (self.phase(*payload, from), class(*payload).1);
                     let (bytes, layer) = (group.bytes(count) as u64, layer.unwrap_or(0));
                     self.messages.push(Message { from, to, phase, kind, bytes, round: 0, layer });
                 }
@@ -244,9 +247,9 @@ impl Traffic {
         self.ids.get(&(payload, chunk, from, to)).copied()
     }
 
-    /// The phase in which a payload travels.
-    pub(super) fn phase(&self, payload: Payload) -> Phase {
-        class(payload).0
+    /// The phase in which a role sends a payload.
+    pub(super) fn phase(&self, payload: Payload, from: Role) -> Phase {
+        if self.ahead.contains(&(payload, from)) { Phase::Offline } else { class(payload).0 }
     }
 
     /// Numbers and receivers of the messages of a payload's chunk that a role sends.

@@ -2,7 +2,7 @@
 
 use super::groups::Traffic;
 use mpcc_ir::masked::{MaskedProgram, Op};
-use mpcc_ir::plan::{Layer, MessageKind, Role};
+use mpcc_ir::plan::{Layer, MessageKind, Phase, Role};
 use mpcc_ir::text::OpText as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ fn layer(index: u32, name: &str, masked: &MaskedProgram, traffic: &Traffic) -> L
     }
     let result = computed.last().map(|n| &n.ty);
     let messages = || traffic.messages.iter().filter(|m| m.layer == index);
-    let opens = || messages().filter(|m| m.kind == MessageKind::Open);
+    let opens = || messages().filter(|m| m.kind == MessageKind::Open && m.phase == Phase::Online);
     let rounds: BTreeSet<u32> = opens().map(|m| m.round).collect();
     let mut sent: BTreeMap<(Role, Role), u64> = BTreeMap::new();
     for message in opens() {

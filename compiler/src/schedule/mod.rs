@@ -138,19 +138,25 @@ impl<'a> Base<'a> {
     ) -> Self {
         let depths = groups::depths(views);
         let mut traffic = Traffic::new(views, &depths, &model, options);
-        let compute = (0..options.parties).map(Role::Party);
-        let projected: Vec<(Role, Projected)> = compute
-            .chain([Role::Dealer])
-            .map(|role| (role, project::project(views, &traffic, role, options)))
+        let roles: Vec<Role> =
+            (0..options.parties).map(Role::Party).chain([Role::Dealer]).collect();
+        // What can be opened ahead is known once roles have been told what they compute, and changes when.
+        let first =
+            roles.iter().map(|role| (*role, project::project(views, &traffic, *role, options)));
+        let ahead =
+            first.flat_map(|(role, p)| p.ahead.into_iter().map(move |payload| (payload, role)));
+        traffic.ahead = ahead.collect();
+        let projected: Vec<(Role, Projected)> = roles
+            .iter()
+            .map(|role| (*role, project::project(views, &traffic, *role, options)))
             .collect();
         let wanted = projected
             .iter()
             .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
             .collect();
-        let roles = projected.iter().map(|(role, _)| *role).collect();
         let mut fused: Vec<Fused> = projected
             .into_iter()
-            .map(|(_, projected)| fuse::fuse(projected, &traffic, &depths, options.word))
+            .map(|(role, projected)| fuse::fuse(projected, &traffic, role, &depths, options.word))
             .collect();
         let classes = splits::classify(views, &mut traffic, &mut fused);
         Self { masked, model, options, traffic, wanted, roles, fused, classes }

@@ -62,6 +62,9 @@ pub(super) struct Projected {
     pub(super) sinks: Vec<Sink>,
     /// Values that a sink needs.
     pub(super) live: Vec<bool>,
+    /// Openings of which the role knows its part before a run's input is there: where it has no share of a
+    /// product's first term, for instance, because `P_0` owns the weights.
+    pub(super) ahead: Vec<Payload>,
 }
 
 impl Projected {
@@ -279,12 +282,13 @@ impl Projector<'_> {
     /// The sum of all parties' messages of an opening.
     fn opened(&mut self, id: Id) -> Option<Val> {
         let (payload, member) = *self.traffic.member.get(&id)?;
-        let own = self.push(id, Work::Own { payload, member }, vec![], Phase::Online);
+        let (role, traffic) = (self.role, self.traffic);
+        let own_phase = traffic.phase(payload, role);
+        let own = self.push(id, Work::Own { payload, member }, vec![], own_phase);
         let mut sum = own;
-        let role = self.role;
         for from in (0..self.options.parties).map(Role::Party).filter(|p| *p != role) {
             let work = Work::Received { payload, member, from, zeros: 0 };
-            let term = self.push(id, work, vec![], Phase::Online);
+            let term = self.push(id, work, vec![], traffic.phase(payload, from));
             sum = self.map(id, Op::Add, vec![sum, term]);
         }
         Some(sum)
@@ -335,29 +339,41 @@ impl Projector<'_> {
             if !sends(group.payload, self.role, self.traffic.weights) {
                 continue;
             }
+            if matches!(group.payload, Payload::Open(_))
+                && group.members.iter().all(|id| self.is_known(*id))
+            {
+                self.out.ahead.push(group.payload);
+            }
             for (member, id) in group.members.iter().enumerate() {
                 let value = match group.payload {
-                    Payload::Open(_) => self.open_message(*id),
+                    Payload::Open(_) => self.open_message(*id, group.payload),
                     Payload::Deal(_) => self.correction(*id),
                     _ => self.of[id.index()],
                 };
                 let value = value.unwrap_or_else(|| {
-                    self.push(*id, Work::Const(0), vec![], self.traffic.phase(group.payload))
+                    let phase = self.traffic.phase(group.payload, self.role);
+                    self.push(*id, Work::Const(0), vec![], phase)
                 });
                 self.out.sinks.push(Sink { payload: group.payload, member, value });
             }
         }
     }
 
-    /// `share + mask share`, added when it is sent even where both are known before, so that the plan
-    /// shows at the message that it is masked.
-    fn open_message(&mut self, id: Id) -> Option<Val> {
+    /// Whether the role knows its share of what an opening opens in the offline phase.
+    fn is_known(&self, open: Id) -> bool {
+        let share = self.of[self.views[open].args[0].index()];
+        share.is_none_or(|share| self.out.values[share].phase <= Phase::Offline)
+    }
+
+    /// `share + mask share`, added in the phase in which it is sent, so that the plan shows at the message that it
+    /// is masked.
+    fn open_message(&mut self, id: Id, payload: Payload) -> Option<Val> {
         let node = &self.views[id];
         let (share, mask) = (node.args[0], node.args[1]);
         match (self.of[share.index()], self.of[mask.index()]) {
             (Some(share), Some(mask)) => {
-                let args = vec![share, mask];
-                Some(self.push(id, Work::Map(Op::Add), args, Phase::Online))
+                let (args, phase) = (vec![share, mask], self.traffic.phase(payload, self.role));
+                Some(self.push(id, Work::Map(Op::Add), args, phase))
             }
             (share, mask) => share.or(mask),
         }

@@ -4,7 +4,7 @@
 //! can be shorter than in PROTOCOLS.md: where `P_0` owns the weights, the other parties' shares of a
 //! product do not depend on what was opened before.
 
-use mpcc_ir::plan::{Message, MessageKind, RolePlan, StepOp};
+use mpcc_ir::plan::{Message, MessageKind, Phase, RolePlan, StepOp};
 
 /// Sets `round` of every opening.
 pub(super) fn count(messages: &mut [Message], roles: &[RolePlan]) {
@@ -32,7 +32,7 @@ pub(super) fn count(messages: &mut [Message], roles: &[RolePlan]) {
 
 /// What comes from outside, or before the online phase, ends no chain.
 fn outside(message: &Message) -> Option<u32> {
-    (message.kind != MessageKind::Open).then_some(0)
+    (message.kind != MessageKind::Open || message.phase != Phase::Online).then_some(0)
 }
 
 /// The chain that ends in a step; `None` while what it waits for is unknown.

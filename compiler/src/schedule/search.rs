@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Numbers of chunks or parts that are tried.
 const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
 
+/// Elements of a chunk that are tried.
+const SIZES: [usize; 4] = [1 << 14, 1 << 15, 1 << 16, 1 << 17];
+
 /// Layers that may be under way at once, as they are tried.
 const AHEAD: [usize; 5] = [1, 2, 3, 4, 8];
 
@@ -84,19 +87,19 @@ impl<'a> Search<'a> {
         cost(&plan, self.setting)
     }
 
-    /// The same number of chunks everywhere, products with them or whole, then as many layers at once.
+    /// The same number of chunks everywhere or chunks of the same size, products with them or whole, then as many
+    /// layers at once.
     fn alike(&mut self) {
         let products = self.products();
-        for count in COUNTS {
-            let even = Splits::even(self.base.classes, count);
-            let mut whole = even.clone();
+        let even = COUNTS.map(|count| Splits::even(self.base.classes, count));
+        let sized = SIZES.map(|size| self.sized(size));
+        for with_products in even.into_iter().chain(sized) {
+            let mut whole = with_products.clone();
             for view in products.keys() {
                 whole.set_parts(*view, 1);
             }
-            self.keep_if_better(even);
-            if count > 1 {
-                self.keep_if_better(whole);
-            }
+            self.keep_if_better(with_products);
+            self.keep_if_better(whole);
         }
         if self.base.options.overlap != Overlap::Pipelined {
             return;
@@ -106,6 +109,15 @@ impl<'a> Search<'a> {
             splits.ahead = Some(ahead);
             self.keep_if_better(splits);
         }
+    }
+
+    /// Chunks of about so many elements.
+    fn sized(&self, size: usize) -> Splits {
+        let mut splits = Splits::even(self.base.classes, 1);
+        for group in self.base.traffic.groups.values().filter(|group| group.split) {
+            splits.set_chunks(group.class, group.elements.div_ceil(size));
+        }
+        splits
     }
 
     fn keep_if_better(&mut self, splits: Splits) {

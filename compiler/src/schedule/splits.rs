@@ -7,8 +7,8 @@
 
 use super::fuse::Fused;
 use super::groups::Traffic;
-use mpcc_ir::{Id, Shape};
 use mpcc_ir::views::ViewsProgram;
+use mpcc_ir::{Id, Shape};
 use std::collections::BTreeMap;
 
 /// The numbers of chunks and parts, and how far ahead roles work.

@@ -186,7 +186,8 @@ impl Writer<'_> {
     fn crosses_setup(&self, v: Val) -> bool {
         use mpcc_ir::plan::Phase;
         let phase = |v: &Val| self.fused.values[*v].phase;
-        let sink_phase = self.segment.sinks.iter().map(|s| self.traffic.phase(s.payload));
+        let sink_phase =
+            self.segment.sinks.iter().map(|s| self.traffic.phase(s.payload, self.fused.role));
         let here = self.segment.stores.iter().map(phase).chain(sink_phase).max();
         phase(&v) == Phase::Setup && here != Some(Phase::Setup)
     }

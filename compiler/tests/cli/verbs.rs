@@ -66,13 +66,13 @@ fn explain_the_whole_plan() {
 fn run_a_plan() {
     let site = Site::compiled();
     let said = site.stdout("run m.plan -i input=@x.npy --compare m.onnx -o y.npz --runs 2");
-    assert_snapshot!(blur(&said), @r"
+    assert_snapshot!(blur(&said), @"
     output [8x1]: #, #, #, #, # ...
     compared with the clear result: largest error # (predicted: at most #), largest value #
     # s online, # s offline before it, # s setup once; 10 rounds
     predicted online: # s, and at least # s (pipelined, link lan)
     P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
-    P1: sent 4488 B online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
+    P1: sent 2901 B online, 1587 B offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
     ");
     assert!(site.path("y.npz").is_file());
@@ -84,13 +84,13 @@ fn run_a_model() {
     let model = stored("mnist-minionn");
     let (model, x) = (model.join("model.onnx"), model.join("input_0.npy"));
     let (model, x) = (model.display(), x.display());
-    assert_snapshot!(blur(&site.stdout(&format!("run {model} --calibrate {x} -i @{x}"))), @r"
+    assert_snapshot!(blur(&site.stdout(&format!("run {model} --calibrate {x} -i @{x}"))), @"
     logits: class 7; largest scores: 7 (#), 2 (#), 3 (#), 9 (#), 1 (#)
     compared with the clear result: the same class; largest error # (predicted: at most #), largest value #
     # s online, # s offline before it, # s setup once; 24 rounds
     predicted online: # s, and at least # s (pipelined, link lan)
     P0: sent # kB online, 0 B offline, # kB setup; # CPU s; # MB peak memory
-    P1: sent # kB online, 0 B offline, 0 B setup; # CPU s; # MB peak memory
+    P1: sent # kB online, # kB offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
     ");
 }

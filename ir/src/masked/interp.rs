@@ -182,11 +182,12 @@ fn compute(op: &Op, args: &[Operand<'_>], ty: &Ty) -> Vec<u64> {
         pairs.map(|(a, b)| reduced(f(*a, *b), ring)).collect()
     };
     match op {
-        Op::Conv { window, groups } => {
-            product(args, ring, &|wide| channels_last::evaluate(wide, window, *groups, out), &|narrow| {
-                channels_last::evaluate(narrow, window, *groups, out)
-            })
-        }
+        Op::Conv { window, groups } => product(
+            args,
+            ring,
+            &|wide| channels_last::evaluate(wide, window, *groups, out),
+            &|narrow| channels_last::evaluate(narrow, window, *groups, out),
+        ),
         Op::MatMul => product(args, ring, &|wide| matmul::matmul(wide[0], wide[1]), &|narrow| {
             matmul::matmul(narrow[0], narrow[1])
         }),

@@ -1,8 +1,8 @@
 //! Operations of the masked level.
 
 use super::{Kind, Ty};
-use crate::id::{MaskId, ParamId, PortId};
 use crate::channels_last;
+use crate::id::{MaskId, ParamId, PortId};
 use crate::nn;
 use crate::shape::Shape;
 use crate::text::ops;

@@ -7,7 +7,7 @@ use super::session::{ServeOptions, Session};
 use crate::net::frame::Kind;
 use crate::share::Seed;
 use crate::store::{Session as StoreSession, StoreWriter};
-use mpcc_ir::plan::{Phase, Role};
+use mpcc_ir::plan::{Message, MessageKind, Phase, Role};
 
 /// Fills the store of a compute party, whose setup phase is done.
 pub(super) fn party(session: &mut Session, begin: Begin, seed: Seed) -> Result<(), ServeError> {
@@ -27,9 +27,10 @@ pub(super) fn client(options: ServeOptions) -> Result<Report, ServeError> {
 fn fill(session: &mut Session, begin: Begin, seed: Option<Seed>) -> Result<(), ServeError> {
     let (role, control) = (session.options.role, &session.control);
     let writer = StoreWriter::create(&session.options.state_dir)?;
+    // What compute parties open ahead, they open when the run takes place.
     let expected = |phase: Phase| {
-        let own = session.options.plan.messages.iter().filter(|m| m.to == role && m.phase == phase);
-        own.count()
+        let own = |m: &&Message| m.to == role && m.phase == phase && m.kind != MessageKind::Open;
+        session.options.plan.messages.iter().filter(own).count()
     };
     writer.put(None, &control.recorded(0, expected(Phase::Setup))?)?;
     for run in begin.first..begin.first + begin.count {
