@@ -399,7 +399,7 @@ fn a_trace_has_every_step_and_message_once() {
     let mut sent = BTreeMap::new();
     let mut received = BTreeMap::new();
     for trace in &traces {
-        assert_eq!(trace.run, last, "{}", trace.role);
+        assert_eq!(trace.runs(), [last], "{}", trace.role);
         for phase in &trace.phases {
             let steps = plan.role(trace.role).map_or(&[][..], |own| own.steps(phase.phase));
             let order: Vec<u32> = phase.steps.iter().map(|step| step.step).collect();
