@@ -94,7 +94,7 @@ fn lanes(data: &Value) -> String {
     for role in data["roles"].as_array().unwrap() {
         for lane in role["lanes"].as_array().unwrap() {
             let text = |key: &str| lane[key].as_str().unwrap().to_owned();
-            let bars = lane["bars"].as_array().unwrap().len() / 9;
+            let bars = lane["bars"].as_array().unwrap().len() / 10;
             let role = role["name"].as_str().unwrap();
             lines.push(format!("{role} {} {}: {bars}", text("source"), text("name")));
         }

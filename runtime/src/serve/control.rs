@@ -282,19 +282,24 @@ impl Control {
 
     /// Calls `run` off here and at the peers.
     pub(super) fn abort(&self, run: u64, why: &str) {
+        if !self.abort_here(run) {
+            return;
+        }
         self.say(&format!("run {run} is called off: {why}"));
-        self.abort_here(run);
         let peers: Vec<Role> = self.lock().peers.keys().copied().collect();
         self.tell(&peers, Kind::Abort, run, &[]);
     }
 
-    fn abort_here(&self, run: u64) {
+    /// Calls `run` off; false if there is nothing to call off.
+    fn abort_here(&self, run: u64) -> bool {
         let mut state = self.lock();
         if !state.is_in_reach(run, &self.plan) {
-            return;
+            return false;
         }
         let flight = state.runs.entry(run).or_default();
-        flight.aborted = true;
+        if std::mem::replace(&mut flight.aborted, true) {
+            return false;
+        }
         if let Some(client) = flight.claim.and_then(|id| state.clients.get(&id)) {
             let _ = client.send_now(Frame::control(Kind::Abort, run, vec![]));
         }
@@ -302,6 +307,7 @@ impl Control {
         drop(state);
         self.mailbox.abort(run);
         self.changed.notify_all();
+        true
     }
 
     /// Ends the process after the runs that clients have, if any.
@@ -385,7 +391,7 @@ impl Control {
         let (peer, run) = (link.peer, frame.header.run);
         let misplaced =
             || format!("{peer} may not send a {:?} frame to {}", frame.header.kind, self.role);
-        let from_party = matches!(peer, Role::Party(_));
+        let has_part = matches!(peer, Role::Party(_) | Role::Dealer);
         let mut state = self.lock();
         match (frame.header.kind, peer) {
             (Kind::Seed, Role::Party(b)) if self.role == Role::Dealer => {
@@ -406,8 +412,8 @@ impl Control {
                 *ready = run.max(*ready);
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
-                let own = state.requests.iter().filter(|id| **id == link.id).count();
-                if own >= usize::from(self.plan.depth) {
+                let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
+                if own > usize::from(self.plan.depth) {
                     return Err(format!("a client asks for {own} runs at a time"));
                 }
                 state.requests.push_back(link.id);
@@ -424,9 +430,9 @@ impl Control {
                 state.claim(run, link);
             }
             (Kind::Abort, _) if state.is_over(run) => {}
-            (Kind::Abort, _) if from_party || state.claim_of(run) == Some(link.id) => {
+            (Kind::Abort, _) if has_part || state.claim_of(run) == Some(link.id) => {
                 drop(state);
-                if from_party {
+                if has_part {
                     self.abort_here(run);
                 } else {
                     self.abort(run, "its client broke off");

@@ -72,8 +72,9 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let start = Instant::now();
     let result = client.run_all();
     let wall_s = start.elapsed().as_secs_f64();
-    let why = result.as_ref().err().map_or(String::new(), ToString::to_string);
-    hub.shut_down(u64::MAX, &why);
+    // Parties take a reason for giving up all runs that they have for this client.
+    let why = result.as_ref().err().filter(|_| client.has_asked());
+    hub.shut_down(u64::MAX, &why.map_or(String::new(), ToString::to_string));
     result?;
     let s_per_run = client.s_per_run();
     report.trace = client.trace.map(|(_, trace)| trace);
@@ -163,7 +164,7 @@ struct Flight {
     sent: Option<Instant>,
 }
 
-/// What a client waits for.
+/// What a client waits for; in the order of arrival, as a run's messages come after it was given.
 enum Event {
     Accepted(u64),
     Message(Packet, Instant),
@@ -205,6 +206,11 @@ impl<'a> Client<'a> {
         result
     }
 
+    /// Whether there are runs in flight, or may be soon.
+    fn has_asked(&self) -> bool {
+        !self.in_flight.is_empty() || !self.links.lock().ended.contains(&Role::Party(0))
+    }
+
     /// Seconds per run, once the first output is here.
     fn s_per_run(&self) -> Option<f64> {
         let (first, last) = self.outputs.filter(|_| self.done.len() > 1)?;
@@ -242,11 +248,8 @@ impl<'a> Client<'a> {
             let p0 = Role::Party(0);
             (oldest.is_none() && state.ended.contains(&p0)).then(|| no_more_runs(p0))
         };
-        let next = |state: &mut State| {
-            let packet = state.packets.pop_front().map(|(packet, at)| Event::Message(packet, at));
-            let event = packet.or_else(|| state.accepted.pop_front().map(Event::Accepted));
-            event.map(Ok).or_else(|| over(state).map(Err))
-        };
+        let next =
+            |state: &mut State| state.events.pop_front().map(Ok).or_else(|| over(state).map(Err));
         match (self.links.wait(left, "", next), oldest) {
             (Err(ServeError::Waiting { .. }), Some(oldest)) => Err(stalled(self.options, oldest)),
             (event, _) => event?,
@@ -366,11 +369,10 @@ struct Links {
 #[derive(Default)]
 struct State {
     links: BTreeMap<Role, Arc<Link>>,
-    accepted: VecDeque<u64>,
+    events: VecDeque<Event>,
     /// Runs called off, with who said so.
     aborted: BTreeMap<u64, Role>,
     used: BTreeSet<u64>,
-    packets: VecDeque<(Packet, Instant)>,
     ended: BTreeSet<Role>,
     failure: Option<ServeError>,
 }
@@ -450,9 +452,11 @@ impl Receiver for Links {
             (Kind::Data, _) => {
                 let packet =
                     Packet { from, to, phase, run, message, depth, payload: frame.payload };
-                self.lock().packets.push_back((packet, Instant::now()));
+                self.lock().events.push_back(Event::Message(packet, Instant::now()));
             }
-            (Kind::Accept, Role::Party(0)) => self.lock().accepted.push_back(run),
+            (Kind::Accept, Role::Party(0)) => {
+                self.lock().events.push_back(Event::Accepted(run));
+            }
             (Kind::Abort, Role::Party(_) | Role::Dealer) => {
                 self.lock().aborted.entry(run).or_insert(from);
             }
