@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Measure latency and throughput of private runs, beside the model in the clear on one thread, in one go
+/// Measure latency and throughput of private runs, beside the model in the clear on one thread
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Plan file, or ONNX file to compile first
