@@ -291,19 +291,24 @@ impl Machine {
     ) -> Result<T, ServeError> {
         let (pool, stall) = (self.role.pool(), self.stall);
         std::thread::scope(|scope| {
-            let _close = Close(pool);
+            // Also when `work` panics: the scope waits for its threads.
+            let close = Close(pool);
+            let mut threads = Vec::new();
             for thread in 0..self.threads {
                 let body = move || {
                     let until = Until::Closed { stall };
                     pool.work(until, thread as u16, &mut Scratch::new(), control);
                 };
                 let name = format!("mpcc-{thread}");
-                if std::thread::Builder::new().name(name).spawn_scoped(scope, body).is_err() {
-                    let (role, threads) = (self.role.role(), self.threads);
-                    return Err(RunError::Threads { role, threads }.into());
-                }
+                let spawned = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
+                let (role, count) = (self.role.role(), self.threads);
+                threads.push(spawned.map_err(|_| RunError::Threads { role, threads: count })?);
             }
-            work()
+            let done = work();
+            drop(close);
+            // The phase that lost a thread to a panic has said so.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            done
         })
     }
 
