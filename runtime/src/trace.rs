@@ -119,22 +119,14 @@ impl Trace {
 
     /// Adds a message of a role that has no steps.
     pub(crate) fn message(&mut self, run: u64, phase: Phase, received: bool, time: MessageTime) {
-        let is_its = |known: &&mut PhaseTrace| (known.run, known.phase) == (run, phase);
-        if let Some(known) = self.phases.iter_mut().find(is_its) {
-            if received {
-                known.received.push(time)
-            } else {
-                known.sent.push(time)
-            }
-            return;
+        let is_its = |known: &PhaseTrace| (known.run, known.phase) == (run, phase);
+        if !self.phases.iter().any(is_its) {
+            let (steps, sent, received) = (vec![], vec![], vec![]);
+            self.add(PhaseTrace { run, phase, steps, sent, received });
         }
-        let (mut sent, mut arrived) = (vec![], vec![]);
-        if received {
-            arrived.push(time)
-        } else {
-            sent.push(time)
-        }
-        self.add(PhaseTrace { run, phase, steps: vec![], sent, received: arrived });
+        let Some(known) = self.phases.iter_mut().find(|known| is_its(known)) else { return };
+        let times = if received { &mut known.received } else { &mut known.sent };
+        times.push(time);
     }
 }
 

@@ -11,7 +11,7 @@ use mpcc_runtime::{PeerError, RunError};
 /// The correction of `run`, for the last party.
 fn correction(plan: &Plan, run: u64) -> Packet {
     let found = plan.messages.iter().position(|m| m.kind == MessageKind::Correction);
-    let message = found.unwrap() as u32;
+    let message = found.expect("the plan deals something") as u32;
     let payload = vec![0; plan.messages[message as usize].bytes as usize];
     let (from, to, phase, depth) = (Role::Dealer, Role::Party(1), Phase::Offline, 0);
     Packet { from, to, phase, run, message, depth, payload }
@@ -48,7 +48,9 @@ fn messages_wait_for_runs_in_reach_once_each() {
 fn messages_of_runs_that_are_over_are_dropped() {
     let plan = Plan { depth: 3, ..product_plan(2, Word::W32, 700) };
     let mailbox = Mailbox::new(Role::Party(1));
-    [1, 2, 3].into_iter().for_each(|run| mailbox.begin(run));
+    for run in [1, 2, 3] {
+        mailbox.begin(run);
+    }
     assert_eq!(mailbox.deliver(&plan, correction(&plan, 2)), Ok(()));
     mailbox.end(2);
     // Not a second copy: the first went with the run.

@@ -20,7 +20,7 @@ struct Sent(Mutex<Vec<(Phase, u64)>>);
 
 impl Outbox for Sent {
     fn send(&self, packet: Packet) -> Result<(), RunError> {
-        self.0.lock().unwrap().push((packet.phase, packet.run));
+        self.0.lock().expect("no thread panics").push((packet.phase, packet.run));
         Ok(())
     }
 }
@@ -29,12 +29,12 @@ impl Outbox for Sent {
 fn order(role: Role, phases: &[(Phase, u64)]) -> Vec<(Phase, u64)> {
     let plan = Arc::new(product_plan(2, Word::W32, 700));
     let seeds = [0, 1].map(|party| (party, party_seed(1, party))).into();
-    let state = RoleState::new(plan, role, Params::public(), seeds).unwrap();
+    let state = RoleState::new(plan, role, Params::public(), seeds).expect("a plan to run");
     let sent = Sent::default();
     let started: Vec<_> = phases
         .iter()
         .map(|(phase, run)| {
-            let executor = state.start(*phase, *run, &state.run_arena().unwrap());
+            let executor = state.start(*phase, *run, &state.run_arena().expect("little memory"));
             state.pool().add(&executor);
             executor
         })
@@ -44,7 +44,7 @@ fn order(role: Role, phases: &[(Phase, u64)]) -> Vec<(Phase, u64)> {
         assert_eq!(executor.failure(), None);
         state.pool().remove(&executor);
     }
-    let mut sent = sent.0.into_inner().unwrap();
+    let mut sent = sent.0.into_inner().expect("no thread panics");
     sent.dedup();
     sent
 }

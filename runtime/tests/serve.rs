@@ -332,15 +332,13 @@ impl Caller {
     /// As a client of `P_0`, asks for a run and returns its number.
     fn ask(&mut self) -> u64 {
         self.send(&Frame::control(Kind::Request, 0, vec![]));
-        loop {
-            let Header { kind, run, .. } = self.receive().header;
-            match kind {
-                Kind::Accept => return run,
-                // What waits for whoever has a run.
-                Kind::Data => {}
-                other => panic!("{other:?} instead of a run"),
-            }
+        // Before it there may be data: what waited for whoever has the run before.
+        let mut header = self.receive().header;
+        while header.kind == Kind::Data {
+            header = self.receive().header;
         }
+        assert_eq!(header.kind, Kind::Accept);
+        header.run
     }
 }
 

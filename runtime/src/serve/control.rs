@@ -314,12 +314,14 @@ impl Control {
     pub(super) fn stop(&self) {
         let state = self.lock();
         let in_flight = || state.runs.range(..=state.newest);
-        let last = in_flight().filter(|(_, flight)| flight.claim.is_some()).last();
+        let last = in_flight().rfind(|(_, flight)| flight.claim.is_some());
         let at = last.map_or_else(|| state.oldest(), |(run, _)| run + 1);
         let nobodys = in_flight().filter(|(run, flight)| **run < at && flight.claim.is_none());
         let nobodys: Vec<u64> = nobodys.map(|(run, _)| *run).collect();
         self.stop_before(state, at);
-        nobodys.into_iter().for_each(|run| self.abort(run, "this role stops"));
+        for run in nobodys {
+            self.abort(run, "this role stops");
+        }
     }
 
     fn stop_before(&self, mut state: MutexGuard<'_, State>, run: u64) {
@@ -327,7 +329,9 @@ impl Control {
         state.stop_at = Some(at);
         let off: Vec<u64> = state.runs.range(at..).map(|(run, _)| *run).collect();
         drop(state);
-        off.into_iter().for_each(|run| self.mailbox.abort(run));
+        for run in off {
+            self.mailbox.abort(run);
+        }
         self.changed.notify_all();
     }
 

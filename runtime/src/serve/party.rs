@@ -10,6 +10,7 @@ use crate::arena::Arena;
 use crate::error::RunError;
 use crate::net::frame::Kind;
 use crate::share::Seed;
+use crate::store::Store;
 use mpcc_ir::plan::{Phase, Role};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ fn work(
     seed: Seed,
     report: &mut Report,
 ) -> Result<(), ServeError> {
-    let stored = session.store.as_ref().map(|store| store.setup()).transpose()?;
+    let stored = session.store.as_ref().map(Store::setup).transpose()?;
     machine.setup(&session.control, stored, report)?;
     if session.options.fill.is_some() {
         return fill::party(session, begin, seed);

@@ -307,7 +307,9 @@ impl Machine {
             let done = work();
             drop(close);
             // The phase that lost a thread to a panic has said so.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+            for thread in threads {
+                drop(thread.join());
+            }
             done
         })
     }
