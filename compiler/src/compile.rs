@@ -10,7 +10,9 @@ use crate::protocols::{ExpandOptions, expand};
 use crate::schedule::{Model, Overlap, ScheduleOptions, Setting, schedule};
 use crate::{masked_passes, passes};
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word};
+use mpcc_ir::plan::{
+    InputPort, MAX_DEPTH, OutputPort, ParamInfo, Plan, PlanError, WeightsMode, Word,
+};
 use mpcc_ir::weights::Weights;
 
 /// What the user chooses.
@@ -30,6 +32,8 @@ pub struct CompileOptions {
     pub parties: u8,
     /// Who knows the weights.
     pub weights: WeightsMode,
+    /// Runs in flight, 1 to [`MAX_DEPTH`]: each takes memory of its own.
+    pub depth: u8,
     /// Chunks of every operation; those that are predicted to take least if `None`.
     pub chunks: Option<usize>,
     /// What may happen at once.
@@ -52,6 +56,7 @@ impl Default for CompileOptions {
             margin_bits: lower.margin_bits,
             parties: 2,
             weights: WeightsMode::Party0,
+            depth: 1,
             chunks: None,
             overlap: Overlap::Pipelined,
             setting: Setting::default(),
@@ -84,6 +89,8 @@ pub enum CompileError {
     Format(#[from] FormatError),
     #[error("a plan has 2 to 16 compute parties, not {parties}; choose another `--parties`")]
     Parties { parties: u8 },
+    #[error("a plan has 1 to {MAX_DEPTH} runs in flight, not {depth}; choose another `--depth`")]
+    Depth { depth: u8 },
     #[error("the compiler made a plan that its own verifier rejects; please report this model")]
     Verify(#[from] PlanError),
 }
@@ -99,6 +106,9 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     if !(2..=16).contains(&options.parties) {
         return Err(CompileError::Parties { parties: options.parties });
+    }
+    if !(1..=MAX_DEPTH).contains(&options.depth) {
+        return Err(CompileError::Depth { depth: options.depth });
     }
     progress("reading the model");
     let mut graph = import(bytes, &options.import)?;
@@ -131,6 +141,7 @@ pub fn compile(
         parties: options.parties,
         weights: options.weights,
         overlap: options.overlap,
+        depth: options.depth,
         chunks: options.chunks,
     };
     let weights = pack_weights(&lowered, options.salt.unwrap_or_else(rand::random));

@@ -49,6 +49,7 @@ fn plan() -> Plan {
         word: Word::W32,
         parties: 2,
         weights: WeightsMode::Party0,
+        depth: 1,
         inputs: vec![],
         outputs: vec![],
         params: vec![param("w", 2, None), param("scale", 1, Some(vec![1])), param("b", 3, None)],

@@ -323,6 +323,7 @@ mod tests {
             word: weights.word,
             parties: 2,
             weights: WeightsMode::Party0,
+            depth: 1,
             inputs: vec![],
             outputs: vec![],
             params: vec![param("w", 2, None), param("scale", 3, Some(vec![1, 2, 3]))],

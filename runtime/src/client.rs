@@ -77,8 +77,8 @@ impl ClientRun {
         let peer = |source| RunError::Peer { role, source };
         packet.check(&self.plan, role).map_err(peer)?;
         if packet.run != self.run {
-            let (role, run, current) = (packet.from, packet.run, self.run);
-            return Err(peer(PeerError::WrongRun { role, run, current }));
+            let (role, run, newest) = (packet.from, packet.run, self.run);
+            return Err(peer(PeerError::WrongRun { role, run, newest }));
         }
         let Packet { phase, message, depth, payload, .. } = packet;
         self.counts.count_depth(phase, depth);

@@ -49,8 +49,8 @@ pub enum PeerError {
     WrongLength { message: u32, got: u64, expected: u64 },
     #[error("message {message} came twice")]
     Twice { message: u32 },
-    #[error("{role} sent a message of run {run}, which is over or too far ahead of run {current}")]
-    WrongRun { role: Role, run: u64, current: u64 },
+    #[error("{role} sent a message of run {run}, which is over or too far ahead of run {newest}")]
+    WrongRun { role: Role, run: u64, newest: u64 },
     #[error("{role} hung up; see its log for the cause")]
     HungUp { role: Role },
 }

@@ -1,19 +1,18 @@
 //! Runs the steps of one phase of one role: no I/O, any number of compute threads.
 //!
 //! A step is ready when the steps before it are done and, for a `Receive`, its message is here. Ready
-//! steps run in order of priority. Threads call [`Executor::work`]; whoever moves messages calls
+//! steps run in order of priority. A [`crate::pool::Pool`] has the threads; whoever moves messages calls
 //! [`Executor::deliver`] and provides an [`Outbox`]. The same code runs under the simulator, over TCP and
 //! from a store. Results do not depend on order: steps that share a buffer are ordered by the plan.
 
 use crate::arena::Memory;
 use crate::error::{PeerError, RunError};
 use crate::kernels::Scratch;
-use crate::mailbox::BACKLOG;
 use crate::mask::Masks;
 use crate::packet::{Counts, Packet};
 use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
-use mpcc_ir::plan::{MessageKind, Phase, Step, StepOp};
+use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,16 +27,6 @@ pub trait Outbox: Sync {
     fn send(&self, packet: Packet) -> Result<(), RunError>;
 }
 
-/// When [`Executor::work`] returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// As soon as no step can go on without a message.
-    Idle,
-    /// When all steps are done, or a message has not come for this long (`None`: waits for ever).
-    /// The wait for the first message of an online phase has no limit: nobody may want a run.
-    Done(Option<Duration>),
-}
-
 /// One phase in execution.
 pub struct Executor {
     role: Arc<RoleState>,
@@ -46,7 +35,7 @@ pub struct Executor {
     memory: Memory,
     masks: Masks,
     state: Mutex<State>,
-    wake: Condvar,
+    over: Condvar,
 }
 
 struct State {
@@ -54,15 +43,37 @@ struct State {
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
     arrived: BTreeMap<u32, Option<Vec<u8>>>,
-    /// Bytes in `arrived`.
-    backlog: u64,
+    /// Bytes in `arrived`, by sender.
+    backlog: BTreeMap<Role, u64>,
     running: usize,
     left: usize,
     failed: Option<RunError>,
     counts: Counts,
     started: Instant,
+    /// When a message came or a step was done.
+    last_event: Instant,
     ended: Option<Instant>,
     recorder: Option<Recorder>,
+}
+
+impl State {
+    /// All steps are done, or no further one will be.
+    fn is_over(&self) -> bool {
+        self.left == 0 || self.failed.is_some()
+    }
+
+    /// Nothing can be done before a message comes.
+    fn waits(&self) -> bool {
+        !self.is_over() && self.running == 0 && self.ready.is_empty()
+    }
+}
+
+/// A step to execute, with what it needs of the state.
+pub(crate) struct Task {
+    at: usize,
+    depth: u32,
+    payload: Option<Vec<u8>>,
+    timed: bool,
 }
 
 impl Executor {
@@ -73,17 +84,18 @@ impl Executor {
         memory: Memory,
         masks: Masks,
     ) -> Self {
-        let missing = role.schedule(phase).missing.clone();
+        let (missing, now) = (role.schedule(phase).missing.clone(), Instant::now());
         let mut state = State {
             depth: vec![0; missing.len()],
             ready: BinaryHeap::new(),
             arrived: BTreeMap::new(),
-            backlog: 0,
+            backlog: BTreeMap::new(),
             running: 0,
             left: missing.len(),
             failed: None,
             counts: Counts::default(),
-            started: Instant::now(),
+            started: now,
+            last_event: now,
             ended: None,
             recorder: None,
             missing,
@@ -93,7 +105,7 @@ impl Executor {
                 state.ready.push(Reverse((step.priority, at as u32)));
             }
         }
-        Self { role, phase, run, memory, masks, state: Mutex::new(state), wake: Condvar::new() }
+        Self { role, phase, run, memory, masks, state: Mutex::new(state), over: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,10 +127,20 @@ impl Executor {
         self.lock().left == 0
     }
 
-    /// Whether many messages wait for threads that have other work: more would only take memory.
-    pub(crate) fn is_behind(&self) -> bool {
-        let state = self.lock();
-        state.backlog > BACKLOG && (state.running > 0 || !state.ready.is_empty())
+    /// The role that it belongs to.
+    pub(crate) fn role(&self) -> &RoleState {
+        &self.role
+    }
+
+    /// Online phases before offline ones, then the oldest run: so somebody who waits for a result gets it as soon
+    /// as if there were no others.
+    pub(crate) fn urgency(&self) -> impl Ord + use<> {
+        (Reverse(self.phase), self.run)
+    }
+
+    /// Bytes of messages from `sender` that no step has taken yet.
+    pub(crate) fn backlog(&self, sender: Role) -> u64 {
+        self.lock().backlog.get(&sender).copied().unwrap_or(0)
     }
 
     /// What was counted so far.
@@ -149,15 +171,30 @@ impl Executor {
             Some((message, true))
         };
         let state = self.lock();
-        state.recorder.as_ref().map(|recorder| recorder.finish(self.phase, message))
+        state.recorder.as_ref().map(|recorder| recorder.finish((self.run, self.phase), message))
     }
 
-    /// Stops all work; the first error wins and is what [`Executor::work`] returns.
+    /// Starts no further step; the first error wins and is what [`Executor::wait`] returns.
     pub fn fail(&self, error: RunError) {
+        self.lock().failed.get_or_insert(error);
+        self.over.notify_all();
+    }
+
+    /// The error that ended the phase, if one did.
+    pub fn failure(&self) -> Option<RunError> {
+        self.lock().failed.clone()
+    }
+
+    /// Waits until the phase is over, well or not, and no thread is at one of its steps.
+    ///
+    /// # Errors
+    /// What ended it early; [`RunError::Stalled`] where a message did not come in time.
+    pub fn wait(&self) -> Result<(), RunError> {
         let mut state = self.lock();
-        state.failed.get_or_insert(error);
-        drop(state);
-        self.wake.notify_all();
+        while state.running > 0 || !state.is_over() {
+            state = self.over.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.failed.clone().map_or(Ok(()), Err)
     }
 
     /// Accepts a message. One that comes before its step's turn waits here: at most once per message of
@@ -188,7 +225,8 @@ impl Executor {
             // Before that, the online phase only waited for somebody to want a run.
             state.started = Instant::now();
         }
-        state.backlog += packet.payload.len() as u64;
+        state.last_event = Instant::now();
+        *state.backlog.entry(packet.from).or_default() += packet.payload.len() as u64;
         if state.arrived.insert(message, Some(packet.payload)).is_some() {
             return Err(peer(PeerError::Twice { message }));
         }
@@ -198,7 +236,7 @@ impl Executor {
         }
         self.arrive(&mut state, step as usize, packet.depth);
         drop(state);
-        self.wake.notify_one();
+        self.role.pool().wake_one();
         Ok(())
     }
 
@@ -212,92 +250,47 @@ impl Executor {
         }
     }
 
-    /// Runs ready steps on the calling thread; several threads, told apart by number, may call this at once.
-    ///
-    /// # Errors
-    /// The first error of any thread, or [`RunError::Stalled`] where a message does not come in time.
-    pub fn work(
-        &self,
-        until: Until,
-        thread: u16,
-        scratch: &mut Scratch,
-        outbox: &dyn Outbox,
-    ) -> Result<(), RunError> {
+    /// The first of the ready steps, which the caller then must [`execute`](Self::execute).
+    pub(crate) fn take_step(&self) -> Option<Task> {
         let mut state = self.lock();
-        loop {
-            if let Some(error) = &state.failed {
-                return Err(error.clone());
-            }
-            if state.left == 0 {
-                return Ok(());
-            }
-            if let Some(Reverse((_, at))) = state.ready.pop() {
-                state = self.execute(state, at as usize, thread, scratch, outbox);
-                continue;
-            }
+        if state.is_over() {
+            return None;
+        }
+        let Some(Reverse((_, at))) = state.ready.pop() else {
             if state.running == 0 && self.nothing_comes(&state) {
-                state.failed =
-                    Some(RunError::Deadlock { role: self.role.role(), phase: self.phase });
-                self.wake.notify_all();
-                continue;
+                let (role, phase) = (self.role.role(), self.phase);
+                state.failed = Some(RunError::Deadlock { role, phase });
+                self.over.notify_all();
             }
-            match until {
-                Until::Idle if state.running == 0 => {
-                    self.wake.notify_all();
-                    return Ok(());
-                }
-                Until::Idle => state = self.wait(state, None).0,
-                Until::Done(limit) => {
-                    let (woken, late) = self.wait(state, limit);
-                    state = woken;
-                    let begun = self.phase != Phase::Online || !state.arrived.is_empty();
-                    if late && begun && state.running == 0 && state.ready.is_empty() {
-                        state.failed = self.stalled(&state);
-                        self.wake.notify_all();
-                    }
-                }
+            return None;
+        };
+        state.running += 1;
+        let at = at as usize;
+        let step = &self.role.steps(self.phase)[at];
+        let mut payload = None;
+        if let StepOp::Receive { message, .. } = step.op {
+            payload = state.arrived.get_mut(&message).and_then(Option::take);
+            let from = self.role.plan().messages[message as usize].from;
+            let taken = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+            if let Some(backlog) = state.backlog.get_mut(&from) {
+                *backlog -= taken;
             }
         }
+        let depth = state.depth[at] + self.opens(step);
+        Some(Task { at, depth, payload, timed: state.recorder.is_some() })
     }
 
-    /// Waits for an event, at most for `limit`; says whether that passed.
-    fn wait<'a>(
+    /// Executes a step without the lock; says whether other threads may have something to do now.
+    pub(crate) fn execute(
         &self,
-        state: MutexGuard<'a, State>,
-        limit: Option<Duration>,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let start = Instant::now();
-        let (mut state, late) = if let Some(limit) = limit {
-            let (state, timeout) =
-                self.wake.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-            (state, timeout.timed_out())
-        } else {
-            (self.wake.wait(state).unwrap_or_else(PoisonError::into_inner), false)
-        };
-        state.counts.wait_ns += start.elapsed().as_nanos() as u64;
-        (state, late)
-    }
-
-    /// Executes one step without the lock and wakes those that waited for it.
-    fn execute<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        at: usize,
+        task: Task,
         thread: u16,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
-    ) -> MutexGuard<'a, State> {
+    ) -> bool {
+        let Task { at, depth, payload, timed } = task;
         let step = &self.role.steps(self.phase)[at];
-        let depth = state.depth[at] + self.opens(step);
-        let payload = if let StepOp::Receive { message, .. } = step.op {
-            state.arrived.get_mut(&message).and_then(Option::take)
-        } else {
-            None
-        };
-        state.backlog -= payload.as_ref().map_or(0, |payload| payload.len() as u64);
-        state.running += 1;
-        let mut handed = Handed { wanted: state.recorder.is_some(), at: None };
-        drop(state);
+        let mut handed = Handed { wanted: timed, at: None };
         let start = Instant::now();
         let lost = LostThread(self);
         let done = self.step(step, depth, payload, scratch, outbox, &mut handed);
@@ -306,6 +299,7 @@ impl Executor {
 
         let mut state = self.lock();
         state.running -= 1;
+        state.last_event = start + busy;
         state.counts.busy_ns += busy.as_nanos() as u64;
         if let Some(recorder) = &mut state.recorder {
             recorder.step(at, thread, start, busy);
@@ -315,9 +309,18 @@ impl Executor {
         }
         if let Err(error) = done {
             state.failed.get_or_insert(error);
-            self.wake.notify_all();
-            return state;
+        } else {
+            self.complete(&mut state, at, depth);
         }
+        if state.is_over() && state.running == 0 {
+            self.over.notify_all();
+        }
+        state.is_over() || state.ready.len() > 1 || state.running == 0
+    }
+
+    /// `at` is done, which other steps waited for.
+    fn complete(&self, state: &mut State, at: usize, depth: u32) {
+        let step = &self.role.steps(self.phase)[at];
         if let StepOp::Send { message, .. } = step.op {
             state.counts.count_sent(&self.role.plan().messages[message as usize], depth);
         }
@@ -328,12 +331,48 @@ impl Executor {
         for &next in self.role.schedule(self.phase).dependents(at) {
             // The depth of what the step saw: its own opening is on the wire, not in its buffers.
             let seen = depth - self.opens(step);
-            self.arrive(&mut state, next as usize, seen);
+            self.arrive(state, next as usize, seen);
         }
-        if state.left == 0 || state.ready.len() > 1 || state.running == 0 {
-            self.wake.notify_all();
+    }
+
+    /// Whether a thread is at a step.
+    pub(crate) fn is_running(&self) -> bool {
+        self.lock().running > 0
+    }
+
+    /// Whether all steps are done, or the phase has failed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    /// A thread had nothing to do for this long, and the phase was the one that it waited for.
+    pub(crate) fn count_wait(&self, wait: Duration) {
+        self.lock().counts.wait_ns += wait.as_nanos() as u64;
+    }
+
+    /// When something happened last; `None` before an online phase has begun: nobody may want the run.
+    pub(crate) fn last_event(&self) -> Option<Instant> {
+        let state = self.lock();
+        (self.phase != Phase::Online || !state.arrived.is_empty()).then_some(state.last_event)
+    }
+
+    /// A phase that this one waited behind is over.
+    pub(crate) fn touch(&self) {
+        self.lock().last_event = Instant::now();
+    }
+
+    /// Gives up if the phase still waits for a message.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.lock();
+        if state.waits() {
+            state.failed = self.stalled(&state);
+            self.over.notify_all();
         }
-        state
+    }
+
+    /// Whether the phase can only go on with a message.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.lock().waits()
     }
 
     /// 1 for the sending of an opening.
@@ -351,7 +390,10 @@ impl Executor {
         outbox: &dyn Outbox,
         handed: &mut Handed,
     ) -> Result<(), RunError> {
-        let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch)?;
+        let computing = self.role.pool().computing();
+        let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch);
+        drop(computing);
+        let sent = sent?;
         let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else {
             return Ok(());
         };
@@ -392,42 +434,13 @@ struct Handed {
     at: Option<Instant>,
 }
 
-/// Tells the other threads when a kernel panics, so that they do not wait for its step.
+/// Tells the others when a kernel panics, so that they do not wait for its step, and its thread.
 struct LostThread<'a>(&'a Executor);
 
 impl Drop for LostThread<'_> {
     fn drop(&mut self) {
-        self.0.fail(RunError::ThreadLost { role: self.0.role.role() });
+        let role = &self.0.role;
+        self.0.lock().running -= 1;
+        role.pool().fail(&RunError::ThreadLost { role: role.role() });
     }
-}
-
-/// Works on `executor` with `scratch.len()` threads, the calling one included.
-///
-/// # Errors
-/// As [`Executor::work`].
-pub fn work_on(
-    executor: &Executor,
-    until: Until,
-    scratch: &mut [Scratch],
-    outbox: &dyn Outbox,
-) -> Result<(), RunError> {
-    let threads = scratch.len();
-    let Some((own, others)) = scratch.split_first_mut() else { return Ok(()) };
-    std::thread::scope(|scope| {
-        let start = |(scratch, thread)| {
-            let work = move || executor.work(until, thread, scratch, outbox);
-            std::thread::Builder::new().spawn_scoped(scope, work)
-        };
-        let helpers: Vec<_> =
-            others.iter_mut().zip(1..).map_while(|other| start(other).ok()).collect();
-        if helpers.len() + 1 < threads {
-            executor.fail(RunError::Threads { role: executor.role.role(), threads });
-        }
-        let mut result = executor.work(until, 0, own, outbox);
-        for helper in helpers {
-            let lost = RunError::ThreadLost { role: executor.role.role() };
-            result = result.and(helper.join().unwrap_or(Err(lost)));
-        }
-        result
-    })
 }

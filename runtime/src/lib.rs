@@ -1,7 +1,7 @@
 //! Runs compiled mpcc plans: ring kernels, masks by address, roles as state machines, transport.
 //!
 //! A role is a plan's steps ([`mpcc_ir::plan`]) over an [`arena`], run by an [`executor`] that is fed with
-//! messages and never touches a socket. [`sim`] runs all roles in one process.
+//! messages and never touches a socket; a [`pool`] has the threads for all runs in flight. [`sim`] runs all roles in one process.
 
 pub mod arena;
 pub mod check;
@@ -21,6 +21,7 @@ pub mod owner;
 pub mod packet;
 pub mod packing;
 pub mod params;
+pub mod pool;
 pub mod role;
 pub mod schedule;
 pub mod serve;

@@ -1,8 +1,8 @@
 //! Brings messages to the phase that they belong to, and keeps those that come early.
 //!
 //! Roles do not wait for each other between phases, so a message may be here before its receiver
-//! has started the phase. What is kept is bounded: messages of the plan, once each, and of runs at most
-//! [`AHEAD`] after the current one.
+//! has started the phase. What is kept is bounded: messages of the plan, once each, of runs in flight and of the
+//! [`ahead`] next ones.
 
 use crate::error::{PeerError, RunError};
 use crate::executor::Executor;
@@ -12,8 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many runs a message may be ahead of the current one.
-pub const AHEAD: u64 = 2;
+/// How many runs a message may be ahead of the newest that has begun here. Any `depth` successive runs before one
+/// that has begun at the sender have one that is over there; it cannot be over before it has begun everywhere.
+pub fn ahead(plan: &Plan) -> u64 {
+    u64::from(plan.depth) + 1
+}
 
 /// Bytes that wait here or in a phase before the sender is made to wait.
 pub(crate) const BACKLOG: u64 = 32 << 20;
@@ -31,8 +34,11 @@ struct State {
     early: BTreeMap<Stage, BTreeMap<u32, (Packet, Instant)>>,
     /// Bytes in `early` by sender.
     waiting: BTreeMap<Role, u64>,
+    /// Stages of runs in flight that are over.
     closed: BTreeSet<Stage>,
-    current: u64,
+    in_flight: BTreeSet<u64>,
+    /// The last run that has begun.
+    newest: u64,
     failed: Option<RunError>,
 }
 
@@ -76,13 +82,17 @@ impl Mailbox {
             drop(state);
             return executor.deliver(packet);
         }
-        let is_run = packet.phase != Phase::Setup;
-        if state.closed.contains(&at) || (is_run && packet.run < state.current) {
-            return Ok(());
+        if packet.phase != Phase::Setup {
+            let (role, run, newest) = (packet.from, packet.run, state.newest);
+            if run > newest.saturating_add(ahead(plan)) {
+                return Err(peer(PeerError::WrongRun { role, run, newest }));
+            }
+            if run <= newest && !state.in_flight.contains(&run) {
+                return Ok(());
+            }
         }
-        if is_run && packet.run > state.current + AHEAD {
-            let (role, run, current) = (packet.from, packet.run, state.current);
-            return Err(peer(PeerError::WrongRun { role, run, current }));
+        if state.closed.contains(&at) {
+            return Ok(());
         }
         let message = packet.message;
         *state.waiting.entry(packet.from).or_default() += packet.payload.len() as u64;
@@ -92,12 +102,14 @@ impl Mailbox {
         }
     }
 
-    /// Whether `from` should send no more for now: it is ahead of what this role has begun, or of what its
-    /// threads are busy with. A phase with nothing to do is never full, so that no message is waited for in vain.
+    /// Whether `from` should send no more for now, as many of its messages wait for threads that are busy with others.
+    /// Threads that have nothing to do, or wait themselves to send, may need the next message.
     pub fn is_full(&self, from: Role) -> bool {
         let state = self.lock();
         let early = state.waiting.get(&from).copied().unwrap_or(0);
-        early > BACKLOG || state.open.values().any(|executor| executor.is_behind())
+        let open: u64 = state.open.values().map(|executor| executor.backlog(from)).sum();
+        let mut roles = state.open.values().map(|executor| executor.role());
+        early + open > BACKLOG && roles.any(|role| role.pool().is_computing())
     }
 
     /// Starts a stage: its messages go to `executor` from now on.
@@ -110,7 +122,6 @@ impl Mailbox {
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
-        state.current = state.current.max(at.0);
         state.open.insert(at, Arc::clone(executor));
         let early = state.early.remove(&at).unwrap_or_default();
         state.count_waiting();
@@ -126,10 +137,6 @@ impl Mailbox {
         let mut state = self.lock();
         state.open.remove(&at);
         state.closed.insert(at);
-        let current = state.current;
-        state.closed.retain(|(run, phase)| *phase == Phase::Setup || *run >= current);
-        state.early.retain(|(run, phase), _| *phase == Phase::Setup || *run >= current);
-        state.count_waiting();
     }
 
     /// Takes the messages of the setup phase out, for a role that has no steps.
@@ -140,10 +147,29 @@ impl Mailbox {
         early.unwrap_or_default().into_values().map(|(packet, _)| packet).collect()
     }
 
-    /// Makes `run` the current one; older runs are over.
-    pub fn advance_to(&self, run: u64) {
+    /// The first run will be the one after `run`.
+    pub fn start_after(&self, run: u64) {
+        self.lock().newest = run;
+    }
+
+    /// `run` begins: its messages are kept until its stages are open. Runs begin in order.
+    pub fn begin(&self, run: u64) {
         let mut state = self.lock();
-        state.current = state.current.max(run);
+        state.newest = state.newest.max(run);
+        state.in_flight.insert(run);
+    }
+
+    /// `run` is over, well or not: what else comes for it is dropped.
+    pub fn end(&self, run: u64) {
+        let mut state = self.lock();
+        let State { in_flight, closed, early, newest, .. } = &mut *state;
+        in_flight.remove(&run);
+        let over = |(run, phase): &Stage| {
+            *phase != Phase::Setup && run <= newest && !in_flight.contains(run)
+        };
+        closed.retain(|stage| !over(stage));
+        early.retain(|stage, _| !over(stage));
+        state.count_waiting();
     }
 
     /// Calls off the stages of `run` that are open.

@@ -10,6 +10,7 @@ use crate::executor::Executor;
 use crate::kernels::{self, Buffer, RingWord, Scratch};
 use crate::mask::{Epoch, Masks};
 use crate::params::{self, Params};
+use crate::pool::Pool;
 use crate::schedule::Schedule;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Region, Role, RolePlan, Span, Step, StepOp, Word};
@@ -24,6 +25,7 @@ pub struct RoleState {
     params: Mutex<Params>,
     seeds: Vec<(u8, Seed)>,
     deploy: Arc<Arena>,
+    pool: Pool,
 }
 
 impl RoleState {
@@ -54,7 +56,8 @@ impl RoleState {
         params.check(&plan, own)?;
         let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
         let deploy = reserve(role, own.deploy_bytes)?;
-        Ok(Arc::new(Self { plan, index, schedules, params: Mutex::new(params), seeds, deploy }))
+        let (params, pool) = (Mutex::new(params), Pool::default());
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool }))
     }
 
     /// A role whose steps are only timed: nothing about its plan is checked, and it holds no secret.
@@ -64,7 +67,8 @@ impl RoleState {
         let deploy = reserve(role, plan.roles[index].deploy_bytes)?;
         let schedules = Phase::ALL.map(|_| Schedule::new(&[]));
         let params = Mutex::new(Params::public());
-        Ok(Arc::new(Self { plan, index, schedules, params, seeds: Vec::new(), deploy }))
+        let (seeds, pool) = (Vec::new(), Pool::default());
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool }))
     }
 
     pub(crate) fn deploy_arena(&self) -> Arc<Arena> {
@@ -92,6 +96,11 @@ impl RoleState {
         &self.plan.roles[self.index]
     }
 
+    /// The phases that compute threads work on.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     pub(crate) fn steps(&self, phase: Phase) -> &[Step] {
         self.own().steps(phase)
     }
@@ -100,7 +109,7 @@ impl RoleState {
         &self.schedules[phase as usize]
     }
 
-    /// Memory for one run at a time.
+    /// Memory for one run at a time; a role has one for each run in flight.
     ///
     /// # Errors
     /// [`RunError::Memory`] where the machine cannot provide it.

@@ -7,12 +7,13 @@
 use crate::arena::Arena;
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
-use crate::executor::{Executor, Outbox, Until, work_on};
+use crate::executor::{Executor, Outbox};
 use crate::kernels::Scratch;
 use crate::mailbox::Mailbox;
 use crate::owner::OwnerSetup;
 use crate::packet::{Counts, Packet};
 use crate::params::Params;
+use crate::pool::Until;
 use crate::role::RoleState;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
@@ -74,7 +75,7 @@ pub struct Sim {
     plan: Arc<Plan>,
     machines: Vec<Machine>,
     owner: OwnerSetup,
-    client: Option<ClientRun>,
+    clients: BTreeMap<u64, ClientRun>,
     network: Network,
     owner_counted: bool,
 }
@@ -104,9 +105,10 @@ impl Sim {
         }
         let owner = OwnerSetup::new(Arc::clone(&plan), known)?;
         let network = Network::new(options);
-        let mut sim = Self { plan, machines, owner, client: None, network, owner_counted: false };
+        let mut sim =
+            Self { plan, machines, owner, clients: BTreeMap::new(), network, owner_counted: false };
         for machine in &mut sim.machines {
-            machine.todo.push_back((Phase::Setup, 0));
+            machine.begin(0, VecDeque::from([Phase::Setup]))?;
         }
         sim.settle()?;
         Ok(sim)
@@ -117,61 +119,113 @@ impl Sim {
     /// # Errors
     /// As the roles report them.
     pub fn run(&mut self, run: u64, inputs: &[Vec<f32>]) -> Result<SimOutcome, RunError> {
-        self.client = Some(ClientRun::new(Arc::clone(&self.plan), run, inputs)?);
-        for machine in &mut self.machines {
-            machine.todo.extend([(Phase::Offline, run), (Phase::Online, run)]);
+        self.begin(run, inputs)?;
+        self.settle()?;
+        self.outcome(run)
+    }
+
+    /// Runs with rising numbers, as many in flight as the plan says: one begins where another is over.
+    ///
+    /// # Errors
+    /// As the roles report them.
+    pub fn run_all(&mut self, runs: &[(u64, Vec<Vec<f32>>)]) -> Result<Vec<SimOutcome>, RunError> {
+        let mut outcomes = BTreeMap::new();
+        let mut in_flight = Vec::new();
+        for (run, inputs) in runs {
+            if in_flight.len() == usize::from(self.plan.depth) {
+                let over = self.deliver_until_one_is_over(&mut in_flight)?;
+                outcomes.insert(over, self.outcome(over)?);
+            }
+            self.begin(*run, inputs)?;
+            in_flight.push(*run);
         }
         self.settle()?;
-        self.outcome()
+        for run in in_flight {
+            outcomes.insert(run, self.outcome(run)?);
+        }
+        Ok(outcomes.into_values().collect())
+    }
+
+    fn begin(&mut self, run: u64, inputs: &[Vec<f32>]) -> Result<(), RunError> {
+        self.clients.insert(run, ClientRun::new(Arc::clone(&self.plan), run, inputs)?);
+        let phases = VecDeque::from([Phase::Offline, Phase::Online]);
+        self.machines.iter_mut().try_for_each(|machine| machine.begin(run, phases.clone()))
     }
 
     /// Delivers messages until nothing is left to do.
     fn settle(&mut self) -> Result<(), RunError> {
-        for at in 0..self.machines.len() {
-            self.machines[at].poll(&self.network)?;
-        }
-        while let Some(packet) = self.network.take()? {
-            match packet.to {
-                Role::Client => self.at_client(packet)?,
-                Role::Owner => self.network.send_all(self.owner.deliver(&packet)?)?,
-                Role::Party(_) | Role::Dealer => {
-                    let to = packet.to;
-                    let found = self.machines.iter_mut().find(|m| m.role.role() == to);
-                    let Some(machine) = found else { continue };
-                    machine.mailbox.deliver(&self.plan, packet)?;
-                    machine.poll(&self.network)?;
-                }
-            }
-        }
+        self.poll()?;
+        while self.step()? {}
         match self.machines.iter().find_map(Machine::waiting_for) {
             Some(stalled) => Err(stalled),
             None => Ok(()),
         }
     }
 
+    /// Delivers messages until a run is over at all roles, which is then no longer in flight.
+    fn deliver_until_one_is_over(&mut self, in_flight: &mut Vec<u64>) -> Result<u64, RunError> {
+        self.poll()?;
+        loop {
+            let is_over = |run: &u64| {
+                self.clients.get(run).is_some_and(ClientRun::is_done)
+                    && !self.machines.iter().any(|machine| machine.has(*run))
+            };
+            if let Some(at) = in_flight.iter().position(is_over) {
+                return Ok(in_flight.remove(at));
+            }
+            if !self.step()? {
+                let stalled = self.machines.iter().find_map(Machine::waiting_for);
+                return Err(stalled.unwrap_or_else(|| self.client_waits(in_flight[0])));
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Result<(), RunError> {
+        self.machines.iter_mut().try_for_each(|machine| machine.poll(&self.network))
+    }
+
+    /// Delivers one message; false if there is none.
+    fn step(&mut self) -> Result<bool, RunError> {
+        let Some(packet) = self.network.take()? else { return Ok(false) };
+        match packet.to {
+            Role::Client => self.at_client(packet)?,
+            Role::Owner => self.network.send_all(self.owner.deliver(&packet)?)?,
+            Role::Party(_) | Role::Dealer => {
+                let to = packet.to;
+                if let Some(machine) = self.machines.iter_mut().find(|m| m.role.role() == to) {
+                    machine.mailbox.deliver(&self.plan, packet)?;
+                    machine.poll(&self.network)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn at_client(&mut self, packet: Packet) -> Result<(), RunError> {
-        let Some(client) = &mut self.client else { return Ok(()) };
+        let Some(client) = self.clients.get_mut(&packet.run) else { return Ok(()) };
         client.deliver(packet)?;
         self.network.send_all(client.masked_inputs().unwrap_or_default())
     }
 
-    fn outcome(&mut self) -> Result<SimOutcome, RunError> {
+    fn client_waits(&self, run: u64) -> RunError {
+        let message = self.clients.get(&run).and_then(ClientRun::awaited).unwrap_or(0);
+        let info = &self.plan.messages[message as usize];
+        let (phase, kind, from) = (info.phase, info.kind, info.from);
+        RunError::Stalled { role: Role::Client, phase, message, kind, from }
+    }
+
+    fn outcome(&mut self, run: u64) -> Result<SimOutcome, RunError> {
         let mut counts = BTreeMap::new();
         for machine in &mut self.machines {
-            counts.insert(machine.role.role(), std::mem::take(&mut machine.counts));
+            counts.insert(machine.role.role(), machine.take_counts(run));
         }
         if !std::mem::replace(&mut self.owner_counted, true) {
             counts.insert(Role::Owner, self.owner.counts().clone());
         }
-        let client = self.client.take();
-        let done = client.as_ref().and_then(|c| Some((c.outputs()?, c.counts().clone())));
-        let Some((outputs, own)) = done else {
-            let awaited = client.and_then(|c| c.awaited()).unwrap_or(0);
-            let info = &self.plan.messages[awaited as usize];
-            let (phase, kind, from) = (info.phase, info.kind, info.from);
-            let message = awaited;
-            return Err(RunError::Stalled { role: Role::Client, phase, message, kind, from });
-        };
+        let client = self.clients.get(&run);
+        let done = client.and_then(|c| Some((c.outputs()?, c.counts().clone())));
+        let Some((outputs, own)) = done else { return Err(self.client_waits(run)) };
+        self.clients.remove(&run);
         counts.insert(Role::Client, own);
         let rounds = counts.values().map(|c| c.rounds).max().unwrap_or(0);
         Ok(SimOutcome { outputs, counts, rounds })
@@ -188,52 +242,117 @@ pub fn party_seed(seed: u64, party: u8) -> Seed {
     Seed::from_bytes(bytes)
 }
 
-/// A compute party or the dealer with the phases that lie before it.
+/// A compute party or the dealer.
 struct Machine {
     role: Arc<RoleState>,
     mailbox: Mailbox,
-    arena: Arc<Arena>,
-    todo: VecDeque<(Phase, u64)>,
-    current: Option<Arc<Executor>>,
+    slots: Vec<Slot>,
     scratch: Vec<Scratch>,
-    counts: Counts,
+    /// By run; 0 is the setup.
+    counts: BTreeMap<u64, Counts>,
+}
+
+/// Memory of a run, with the phases that lie before it.
+struct Slot {
+    arena: Arc<Arena>,
+    run: u64,
+    todo: VecDeque<Phase>,
+    current: Option<Arc<Executor>>,
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        self.todo.is_empty() && self.current.is_none()
+    }
 }
 
 impl Machine {
     fn new(role: Arc<RoleState>, threads: usize) -> Result<Self, RunError> {
+        let slot = || {
+            let (todo, current) = (VecDeque::new(), None);
+            Ok(Slot { arena: role.run_arena()?, run: 0, todo, current })
+        };
+        let slots = (0..role.plan().depth).map(|_| slot());
         Ok(Self {
             mailbox: Mailbox::new(role.role()),
-            arena: role.run_arena()?,
-            todo: VecDeque::new(),
-            current: None,
+            slots: slots.collect::<Result<_, RunError>>()?,
             scratch: (0..threads.max(1)).map(|_| Scratch::new()).collect(),
-            counts: Counts::default(),
+            counts: BTreeMap::new(),
             role,
         })
+    }
+
+    /// Puts the phases of a run, or the setup as run 0, into a free slot.
+    fn begin(&mut self, run: u64, phases: VecDeque<Phase>) -> Result<(), RunError> {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_free()) else {
+            return Err(RunError::Aborted { role: self.role.role() });
+        };
+        (slot.run, slot.todo) = (run, phases);
+        if run > 0 {
+            self.mailbox.begin(run);
+        }
+        Ok(())
+    }
+
+    fn has(&self, run: u64) -> bool {
+        self.slots.iter().any(|slot| slot.run == run && !slot.is_free())
     }
 
     /// Goes on as far as possible without another message.
     fn poll(&mut self, outbox: &Network) -> Result<(), RunError> {
         loop {
-            if self.current.is_none() {
-                let Some((phase, run)) = self.todo.pop_front() else { return Ok(()) };
-                let executor = self.role.start(phase, run, &self.arena);
-                self.mailbox.open(&executor)?;
-                self.current = Some(executor);
+            for slot in &mut self.slots {
+                if let (None, Some(phase)) = (&slot.current, slot.todo.front()) {
+                    let executor = self.role.start(*phase, slot.run, &slot.arena);
+                    self.mailbox.open(&executor)?;
+                    self.role.pool().add(&executor);
+                    slot.todo.pop_front();
+                    slot.current = Some(executor);
+                }
             }
-            let Some(executor) = &self.current else { return Ok(()) };
-            work_on(executor, Until::Idle, &mut self.scratch, outbox)?;
-            if !executor.is_done() {
+            self.work(outbox);
+            let mut over = false;
+            for slot in &mut self.slots {
+                let Some(executor) = slot.current.take_if(|executor| executor.is_over()) else {
+                    continue;
+                };
+                executor.wait()?;
+                self.role.pool().remove(&executor);
+                self.mailbox.close(&executor);
+                self.counts.entry(slot.run).or_default().add(&executor.counts());
+                if slot.is_free() && slot.run > 0 {
+                    self.mailbox.end(slot.run);
+                }
+                over = true;
+            }
+            if !over {
                 return Ok(());
             }
-            self.counts.add(&executor.counts());
-            self.mailbox.close(executor);
-            self.current = None;
         }
     }
 
+    /// Has all threads work until there is nothing to do.
+    fn work(&mut self, outbox: &Network) {
+        let Some((own, others)) = self.scratch.split_first_mut() else { return };
+        let pool = self.role.pool();
+        std::thread::scope(|scope| {
+            for (scratch, thread) in others.iter_mut().zip(1..) {
+                scope.spawn(move || pool.work(Until::Idle, thread, scratch, outbox));
+            }
+            pool.work(Until::Idle, 0, own, outbox);
+        });
+    }
+
+    /// What was counted in `run`, and in the setup if it was not taken before.
+    fn take_counts(&mut self, run: u64) -> Counts {
+        let mut counts = self.counts.remove(&0).unwrap_or_default();
+        counts.add(&self.counts.remove(&run).unwrap_or_default());
+        counts
+    }
+
     fn waiting_for(&self) -> Option<RunError> {
-        self.current.as_ref().and_then(|executor| executor.waiting_for())
+        let current = self.slots.iter().filter_map(|slot| slot.current.as_ref());
+        current.min_by_key(|executor| executor.run())?.waiting_for()
     }
 }
 

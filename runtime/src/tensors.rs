@@ -278,6 +278,7 @@ mod tests {
             word: mpcc_ir::plan::Word::W32,
             parties: 2,
             weights: mpcc_ir::plan::WeightsMode::Public,
+            depth: 1,
             inputs: vec![port("a", &[1, 2]), port("b", &[3])],
             outputs: vec![],
             params: vec![],

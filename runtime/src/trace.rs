@@ -5,6 +5,7 @@
 
 use mpcc_ir::plan::{Phase, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Turns instants into nanoseconds since the UNIX epoch; never jumps, whatever happens to the system's clock.
@@ -69,6 +70,8 @@ pub struct MessageTime {
 /// One phase at one role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseTrace {
+    /// Its run, 0 for the setup.
+    pub run: u64,
     /// Which phase.
     pub phase: Phase,
     /// The steps, in the plan's order.
@@ -79,42 +82,51 @@ pub struct PhaseTrace {
     pub received: Vec<MessageTime>,
 }
 
-/// What a role did in its setup and in the last run of its session. A client has no steps, only messages.
+/// What a role did in its setup and in the last runs of its session, as many as may be in flight. A client has no
+/// steps, only messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// Which role.
     pub role: Role,
     /// Number of compute threads.
     pub threads: u16,
-    /// The run.
-    pub run: u64,
-    /// In the order in which they were executed.
+    /// How many runs are kept.
+    pub depth: usize,
+    /// In the order in which they ended.
     pub phases: Vec<PhaseTrace>,
 }
 
 impl Trace {
     /// Nothing yet.
-    pub(crate) fn new(role: Role, threads: usize) -> Self {
-        Self { role, threads: threads as u16, run: 0, phases: Vec::new() }
+    pub(crate) fn new(role: Role, threads: usize, depth: usize) -> Self {
+        Self { role, threads: threads as u16, depth, phases: Vec::new() }
     }
 
-    /// Adds a phase; a new run takes the place of the one before it.
-    pub(crate) fn add(&mut self, run: u64, phase: PhaseTrace) {
-        if phase.phase != Phase::Setup && run != self.run {
-            self.phases.retain(|earlier| earlier.phase == Phase::Setup);
-            self.run = run;
-        }
+    /// Adds a phase; a new run takes the place of the oldest.
+    pub(crate) fn add(&mut self, phase: PhaseTrace) {
         self.phases.push(phase);
+        let runs = self.runs();
+        if let Some(at) = runs.len().checked_sub(self.depth) {
+            self.phases.retain(|phase| phase.run == 0 || runs[at..].contains(&phase.run));
+        }
+    }
+
+    /// The runs that are kept, in order.
+    pub fn runs(&self) -> Vec<u64> {
+        let runs: BTreeSet<u64> = self.phases.iter().map(|phase| phase.run).collect();
+        runs.into_iter().filter(|run| *run > 0).collect()
     }
 
     /// Adds a message of a role that has no steps.
-    pub(crate) fn message(&mut self, phase: Phase, received: bool, time: MessageTime) {
-        if self.phases.last().is_none_or(|last| last.phase != phase) {
-            let (steps, sent) = (vec![], vec![]);
-            self.phases.push(PhaseTrace { phase, steps, sent, received: vec![] });
+    pub(crate) fn message(&mut self, run: u64, phase: Phase, received: bool, time: MessageTime) {
+        let is_its = |known: &PhaseTrace| (known.run, known.phase) == (run, phase);
+        if !self.phases.iter().any(is_its) {
+            let (steps, sent, received) = (vec![], vec![], vec![]);
+            self.add(PhaseTrace { run, phase, steps, sent, received });
         }
-        let Some(last) = self.phases.last_mut() else { return };
-        if received { last.received.push(time) } else { last.sent.push(time) }
+        let Some(known) = self.phases.iter_mut().find(|known| is_its(known)) else { return };
+        let times = if received { &mut known.received } else { &mut known.sent };
+        times.push(time);
     }
 }
 
@@ -154,10 +166,10 @@ impl Recorder {
     /// What was recorded; `messages` tells a step's message, and whether it was received.
     pub(crate) fn finish(
         &self,
-        phase: Phase,
+        (run, phase): (u64, Phase),
         messages: impl Fn(usize) -> Option<(u32, bool)>,
     ) -> PhaseTrace {
-        let mut trace = PhaseTrace { phase, steps: vec![], sent: vec![], received: vec![] };
+        let mut trace = PhaseTrace { run, phase, steps: vec![], sent: vec![], received: vec![] };
         for (step, slot) in self.steps.iter().enumerate() {
             let Slot { thread, start_ns, end_ns, message_ns: at_ns } = *slot;
             if end_ns > 0 {
@@ -188,16 +200,24 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_takes_the_place_of_the_last() {
-        let phase = |phase| PhaseTrace { phase, steps: vec![], sent: vec![], received: vec![] };
-        let mut trace = Trace::new(Role::Dealer, 1);
-        trace.add(0, phase(Phase::Setup));
-        for run in [4, 5] {
-            trace.add(run, phase(Phase::Offline));
-            trace.add(run, phase(Phase::Online));
+    fn a_new_run_takes_the_place_of_the_oldest() {
+        for (depth, kept) in [(1, vec![5]), (2, vec![4, 5]), (3, vec![3, 4, 5])] {
+            let mut trace = Trace::new(Role::Dealer, 1, depth);
+            let mut add = |run, phase| {
+                let (steps, sent, received) = (vec![], vec![], vec![]);
+                trace.add(PhaseTrace { run, phase, steps, sent, received });
+            };
+            add(0, Phase::Setup);
+            for run in [3, 4, 5] {
+                add(run, Phase::Offline);
+            }
+            // What an old run does late is not wanted.
+            for run in [5, 2, 4, 3] {
+                add(run, Phase::Online);
+            }
+            assert_eq!(trace.runs(), kept);
+            assert_eq!(trace.phases.len(), 1 + 2 * depth);
         }
-        let phases: Vec<Phase> = trace.phases.iter().map(|p| p.phase).collect();
-        assert_eq!((trace.run, phases), (5, Phase::ALL.to_vec()));
     }
 
     #[test]
@@ -206,7 +226,7 @@ mod tests {
         let now = Instant::now();
         recorder.message(2, now);
         recorder.step(1, 7, now, Duration::from_nanos(5));
-        let trace = recorder.finish(Phase::Online, |step| Some((step as u32 + 10, step == 2)));
+        let trace = recorder.finish((1, Phase::Online), |step| Some((step as u32 + 10, step == 2)));
         assert_eq!(trace.steps.len(), 1);
         let StepTime { step, thread, start_ns, end_ns } = trace.steps[0];
         assert_eq!((step, thread, end_ns - start_ns), (1, 7, 5));

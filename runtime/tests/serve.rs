@@ -6,13 +6,16 @@ mod common;
 
 use common::{product_data, product_plan};
 use mpcc_ir::codec;
-use mpcc_ir::plan::{Phase, Plan, Role, Word};
+use mpcc_ir::plan::{Message, MessageKind, Phase, Plan, Role, Word};
+use mpcc_runtime::net::frame::{Frame, HEADER, Header, Kind};
+use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
 use mpcc_runtime::serve::{
     InferOptions, InferOutcome, Report, ServeError, ServeOptions, StopHandle, infer, serve,
 };
 use mpcc_runtime::trace::{Clock, Trace};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,7 +34,13 @@ struct Town {
 
 impl Town {
     fn new(parties: u8) -> Self {
-        let plan = Arc::new(product_plan(parties, Word::W32, N as u64));
+        Self::with_depth(parties, 1)
+    }
+
+    /// With that many runs in flight.
+    fn with_depth(parties: u8, depth: u8) -> Self {
+        let plan = Plan { depth, ..product_plan(parties, Word::W32, N as u64) };
+        let plan = Arc::new(plan);
         let digest = codec::digest(&codec::encode(&plan));
         let mut town = Self {
             plan,
@@ -128,19 +137,24 @@ fn join(
 
 #[test]
 fn runs_over_tcp_cost_what_the_plan_says() {
-    for parties in [2, 3] {
-        let mut town = Town::new(parties);
-        let threads = town.start(&town.roles(), |options| options.runs = Some(3));
+    for (parties, depth, threads) in [(2, 1, 1), (2, 2, 1), (2, 4, 2), (3, 1, 2), (3, 3, 1)] {
+        let mut town = Town::with_depth(parties, depth);
+        let threads = town.start(&town.roles(), |options| {
+            (options.runs, options.threads) = (Some(7), threads);
+        });
         let (x, _, _) = product_data(Word::W32, N);
-        let outcome = infer(&town.client(3), &[x]).unwrap();
-        check(&outcome, 3);
+        let outcome = infer(&town.client(7), &[x]).unwrap();
+        check(&outcome, 7);
+        let numbers: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "in order, whichever is ready first");
+        assert!(outcome.s_per_run.is_some());
         assert_eq!(outcome.report.rounds, town.plan.rounds());
         for (role, report) in join(threads) {
             let report = report.unwrap();
             let planned = |phase| town.plan.sent_bytes(role, phase);
             assert_eq!(report.sent_bytes.setup, planned(Phase::Setup), "{role}");
             if role != Role::Owner {
-                assert_eq!(report.runs.len(), 3, "{role}");
+                assert_eq!(report.runs.len(), 7, "{role}");
                 assert_eq!(report.sent_bytes.offline, planned(Phase::Offline), "{role}");
                 assert_eq!(report.sent_bytes.online, planned(Phase::Online), "{role}");
             }
@@ -151,7 +165,12 @@ fn runs_over_tcp_cost_what_the_plan_says() {
 
 #[test]
 fn clients_come_and_go_and_a_stop_is_orderly() {
-    let mut town = Town::new(2);
+    for depth in [1, 3] {
+        clients_come_and_go(Town::with_depth(2, depth));
+    }
+}
+
+fn clients_come_and_go(mut town: Town) {
     let stop = StopHandle::default();
     let shared = stop.clone();
     let roles = town.roles();
@@ -200,7 +219,12 @@ fn run_numbers_go_on_after_a_restart() {
 
 #[test]
 fn stored_runs_need_no_dealer_and_are_used_once() {
-    let mut town = Town::new(2);
+    for depth in [1, 2, 4] {
+        stored_runs(Town::with_depth(2, depth));
+    }
+}
+
+fn stored_runs(mut town: Town) {
     let mut roles = town.roles();
     roles.push(Role::Client);
     let threads = town.start(&roles, |options| options.fill = Some(2));
@@ -277,32 +301,148 @@ fn all_are_well(threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>)
     }
 }
 
+/// A connection to a role, made by hand.
+struct Caller(TcpStream);
+
+impl Caller {
+    /// Shakes hands with `to` as `from`.
+    fn new(town: &Town, from: Role, to: Role) -> Self {
+        let (version, plan, mode) = (VERSION, town.digest, Mode::Live);
+        let hello = Hello { version, plan, from, to: Some(to), mode, next_run: 1 };
+        let mut caller = Self(TcpStream::connect(&town.peers[&to]).unwrap());
+        caller.send(&Frame::control(Kind::Hello, 0, hello.encode()));
+        assert_eq!(caller.receive().header.kind, Kind::Hello);
+        caller
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        self.0.write_all(&frame.header.bytes()).unwrap();
+        self.0.write_all(&frame.payload).unwrap();
+    }
+
+    fn receive(&mut self) -> Frame {
+        let mut header = [0; HEADER];
+        self.0.read_exact(&mut header).unwrap();
+        let header = Header::parse(&header, u64::MAX).unwrap();
+        let mut payload = vec![0; header.len as usize];
+        self.0.read_exact(&mut payload).unwrap();
+        Frame { header, payload }
+    }
+
+    /// As a client of `P_0`, asks for a run and returns its number.
+    fn ask(&mut self) -> u64 {
+        self.send(&Frame::control(Kind::Request, 0, vec![]));
+        // Before it there may be data: what waited for whoever has the run before.
+        let mut header = self.receive().header;
+        while header.kind == Kind::Data {
+            header = self.receive().header;
+        }
+        assert_eq!(header.kind, Kind::Accept);
+        header.run
+    }
+}
+
+/// A client that has a run and does nothing with it holds nobody up; when it hangs up, its run alone is lost.
+#[test]
+fn a_run_that_hangs_and_is_called_off_leaves_the_others_alone() {
+    let mut town = Town::with_depth(2, 3);
+    let threads = town.start(&town.roles(), |options| options.runs = Some(7));
+    let (x, _, _) = product_data(Word::W32, N);
+    let mut idle = Caller::new(&town, Role::Client, Role::Party(0));
+    assert_eq!(idle.ask(), 1);
+    let outcome = infer(&town.client(6), std::slice::from_ref(&x)).unwrap();
+    check(&outcome, 6);
+    assert!(outcome.report.runs.iter().map(|run| run.run).eq(2..=7));
+    drop(idle);
+    let outcome = infer(&town.client(1), &[x]).unwrap();
+    check(&outcome, 1);
+    assert_eq!(outcome.report.runs[0].run, 8);
+    for (role, report) in join(threads) {
+        let completed = report.unwrap().runs.len();
+        assert_eq!(completed, if role == Role::Owner { 0 } else { 7 }, "{role}");
+    }
+}
+
+/// Stops everything in the middle of runs, as a crash would, but for what was on the disk.
+#[test]
+fn a_crash_with_runs_in_flight_repeats_no_number() {
+    let mut town = Town::with_depth(2, 3);
+    let stop = StopHandle::default();
+    let shared = stop.clone();
+    let threads = town.start(&town.roles(), move |options| {
+        if options.role == Role::Party(0) {
+            options.stop = shared.clone();
+        }
+    });
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    assert_eq!([client.ask(), client.ask(), client.ask()], [1, 2, 3]);
+    let mut after = Town::with_depth(2, 3);
+    for role in [Role::Party(0), Role::Party(1), Role::Dealer] {
+        let to = after.state_dir(role);
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy(town.state_dir(role).join("next_run"), to.join("next_run")).unwrap();
+    }
+    drop(client);
+    stop.stop();
+    all_are_well(threads);
+    let threads = after.start(&after.roles(), |options| options.runs = Some(4));
+    let (x, _, _) = product_data(Word::W32, N);
+    let outcome = infer(&after.client(4), &[x]).unwrap();
+    check(&outcome, 4);
+    assert!(outcome.report.runs.iter().all(|run| run.run > 3), "{:?}", outcome.report.runs);
+    all_are_well(threads);
+}
+
+#[test]
+fn messages_of_runs_far_ahead_are_refused() {
+    for depth in [1, 3] {
+        let mut town = Town::with_depth(2, depth);
+        let last = Role::Party(1);
+        let threads = town.start(&[Role::Party(0), last], |_| ());
+        let mut dealer = Caller::new(&town, Role::Dealer, last);
+        let is_correction = |m: &Message| m.kind == MessageKind::Correction;
+        let message = town.plan.messages.iter().position(is_correction).unwrap() as u32;
+        let payload = vec![0; town.plan.messages[message as usize].bytes as usize];
+        let (kind, phase, len, depth) = (Kind::Data, Phase::Offline, payload.len() as u32, 0);
+        // Before the session starts no run has begun: those in reach wait, and the next one does not.
+        for run in 1..=u64::from(town.plan.depth) + 2 {
+            let header = Header { len, kind, phase, message, depth, run };
+            dealer.send(&Frame { header, payload: payload.clone() });
+        }
+        let error = join(threads).remove(&last).unwrap().unwrap_err();
+        let run = town.plan.depth + 2;
+        let said = format!(
+            "P1: dealer sent a message of run {run}, which is over or too far ahead of run 0"
+        );
+        assert_eq!(error.to_string(), said);
+    }
+}
+
+#[test]
+fn a_client_has_as_many_runs_as_the_plan_says() {
+    let mut town = Town::with_depth(2, 2);
+    let stop = StopHandle::default();
+    let shared = stop.clone();
+    let threads = town.start(&[Role::Party(0)], move |options| options.stop = shared.clone());
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    for _ in 0..3 {
+        client.send(&Frame::control(Kind::Request, 0, vec![]));
+    }
+    let frame = client.receive();
+    assert_eq!(frame.header.kind, Kind::Bye);
+    assert_eq!(String::from_utf8_lossy(&frame.payload), "a client asks for 3 runs at a time");
+    stop.stop();
+    let stopped = join(threads).remove(&Role::Party(0)).unwrap();
+    assert!(matches!(stopped, Err(ServeError::Stopped)), "{stopped:?}");
+}
+
 /// Shakes hands with `P_0` as the dealer, sends `after`, and hangs up.
 fn false_dealer(town: &Town, after: &[u8]) {
-    use mpcc_runtime::net::frame::{Frame, Kind};
-    use mpcc_runtime::net::handshake::{Hello, Mode, VERSION};
-    use std::io::{Read as _, Write as _};
-    let hello = Hello {
-        version: VERSION,
-        plan: town.digest,
-        from: Role::Dealer,
-        to: Some(Role::Party(0)),
-        mode: Mode::Live,
-        next_run: 1,
-    };
-    let frame = Frame::control(Kind::Hello, 0, hello.encode());
-    let mut stream = std::net::TcpStream::connect(&town.peers[&Role::Party(0)]).unwrap();
-    stream.write_all(&frame.header.bytes()).unwrap();
-    stream.write_all(&frame.payload).unwrap();
-    let mut theirs = vec![0; frame.header.bytes().len() + frame.payload.len()];
-    stream.read_exact(&mut theirs).unwrap();
-    stream.write_all(after).unwrap();
+    Caller::new(town, Role::Dealer, Role::Party(0)).0.write_all(after).unwrap();
 }
 
 #[test]
 fn a_dealer_that_hangs_up_or_lies_is_named() {
-    use mpcc_ir::plan::Phase;
-    use mpcc_runtime::net::frame::{Header, Kind};
     let header = |len, kind| {
         let (message, depth, run) = (9999, 0, 0);
         Header { len, kind, phase: Phase::Setup, message, depth, run }.bytes()
@@ -335,14 +475,13 @@ fn a_dealer_that_hangs_up_or_lies_is_named() {
 
 #[test]
 fn garbage_on_the_port_is_ignored() {
-    use std::io::Write as _;
     let mut town = Town::new(2);
     let addresses: Vec<String> = town.peers.values().cloned().collect();
     let threads = town.start(&town.roles(), |options| options.runs = Some(1));
     for address in addresses {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\nAccept: */*\r\n\r\n").unwrap();
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
         stream.write_all(&[0xff; 3]).unwrap();
     }
     let (x, _, _) = product_data(Word::W32, N);
@@ -377,29 +516,34 @@ fn a_bad_input_calls_nobody() {
     );
 }
 
-/// Every step once, after those before it; every message received after it was sent.
+/// In the setup and the last runs, as many as may be in flight: every step once, after those before it; every
+/// message received after it was sent.
 #[test]
 fn a_trace_has_every_step_and_message_once() {
-    let mut town = Town::new(2);
-    let clock = Clock::new();
-    let roles = town.start(&town.roles(), |options| {
-        options.trace = Some(clock);
-        options.threads = 2;
-        options.runs = Some(3);
-    });
-    let client = InferOptions { trace: Some(clock), ..town.client(3) };
-    let (x, _, _) = product_data(Word::W32, N);
-    let outcome = infer(&client, &[x]).unwrap();
-    let reports = join(roles).into_values().map(Result::unwrap);
-    let last = outcome.report.runs[2].run;
-    let traces = reports.chain([outcome.report]).filter_map(|report| report.trace);
-    let traces: Vec<Trace> = traces.collect();
-    assert_eq!(traces.len(), 4, "P0, P1, the dealer and the client");
-    let plan = &town.plan;
+    for depth in [1, 3] {
+        let mut town = Town::with_depth(2, depth);
+        let clock = Clock::new();
+        let roles = town.start(&town.roles(), |options| {
+            options.trace = Some(clock);
+            options.threads = 2;
+            options.runs = Some(5);
+        });
+        let client = InferOptions { trace: Some(clock), ..town.client(5) };
+        let (x, _, _) = product_data(Word::W32, N);
+        let outcome = infer(&client, &[x]).unwrap();
+        let reports = join(roles).into_values().map(Result::unwrap);
+        let traces = reports.chain([outcome.report]).filter_map(|report| report.trace);
+        let traces: Vec<Trace> = traces.collect();
+        assert_eq!(traces.len(), 4, "P0, P1, the dealer and the client");
+        check_traces(&town.plan, &traces, &(6 - u64::from(depth)..=5).collect::<Vec<u64>>());
+    }
+}
+
+fn check_traces(plan: &Plan, traces: &[Trace], runs: &[u64]) {
     let mut sent = BTreeMap::new();
     let mut received = BTreeMap::new();
-    for trace in &traces {
-        assert_eq!(trace.run, last, "{}", trace.role);
+    for trace in traces {
+        assert_eq!(trace.runs(), runs, "{}", trace.role);
         for phase in &trace.phases {
             let steps = plan.role(trace.role).map_or(&[][..], |own| own.steps(phase.phase));
             let order: Vec<u32> = phase.steps.iter().map(|step| step.step).collect();
@@ -412,21 +556,25 @@ fn a_trace_has_every_step_and_message_once() {
             }
             for time in &phase.sent {
                 assert_eq!(plan.messages[time.message as usize].from, trace.role);
-                assert!(sent.insert(time.message, time.at_ns).is_none());
+                assert!(sent.insert((phase.run, time.message), time.at_ns).is_none());
             }
             for time in &phase.received {
                 assert_eq!(plan.messages[time.message as usize].to, trace.role);
-                assert!(received.insert(time.message, time.at_ns).is_none());
+                assert!(received.insert((phase.run, time.message), time.at_ns).is_none());
             }
         }
     }
     for (id, message) in plan.messages.iter().enumerate() {
-        let (sent, received) = (sent.get(&(id as u32)), received.get(&(id as u32)));
-        // An outside owner of the weights has no steps, and keeps no trace.
-        assert_eq!(sent.is_none(), message.from == Role::Owner, "message {id}");
-        assert_eq!(received.is_none(), message.to == Role::Owner, "message {id}");
-        if let (Some(sent), Some(received)) = (sent, received) {
-            assert!(sent <= received, "message {id}: {sent} {received}");
+        let of_phase = if message.phase == Phase::Setup { &[0][..] } else { runs };
+        for run in of_phase {
+            let key = (*run, id as u32);
+            let (sent, received) = (sent.get(&key), received.get(&key));
+            // An outside owner of the weights has no steps, and keeps no trace.
+            assert_eq!(sent.is_none(), message.from == Role::Owner, "message {id}");
+            assert_eq!(received.is_none(), message.to == Role::Owner, "message {id}");
+            if let (Some(sent), Some(received)) = (sent, received) {
+                assert!(sent <= received, "message {id}: {sent} {received}");
+            }
         }
     }
 }

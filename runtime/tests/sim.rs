@@ -75,6 +75,42 @@ fn runs_follow_each_other_in_one_deployment() {
 }
 
 #[test]
+fn runs_in_flight_are_those_one_by_one() {
+    let (x, s, _) = product_data(Word::W64, N);
+    let runs: Vec<(u64, Vec<Vec<f32>>)> = [2, 3, 5, 6, 7, 11, 12]
+        .map(|run| (run, vec![x.iter().map(|x| x / run as f32).collect()]))
+        .into();
+    let mut seen = Vec::new();
+    for (depth, threads, reorder) in [(1, 1, false), (2, 1, true), (4, 3, true), (16, 2, true)] {
+        let plan = Plan { depth, ..product_plan(3, Word::W64, N as u64) };
+        let options = SimOptions { threads, reorder, ..SimOptions::default() };
+        let mut sim = Sim::new(&plan, s.clone(), options).unwrap();
+        let outcomes = sim.run_all(&runs).unwrap();
+        for outcome in &outcomes {
+            assert_eq!(outcome.rounds, plan.rounds());
+            let online = outcome.counts[&Role::Party(0)].sent_bytes(Phase::Online);
+            assert_eq!(online, plan.sent_bytes(Role::Party(0), Phase::Online));
+        }
+        let bits = |outcome: sim::SimOutcome| outcome.outputs[0].raw.clone();
+        seen.push(outcomes.into_iter().map(bits).collect::<Vec<Vec<i64>>>());
+    }
+    assert!(seen.iter().all(|bits| *bits == seen[0]));
+    assert_eq!(seen[0].len(), runs.len());
+}
+
+#[test]
+fn faults_end_a_simulation_of_many_runs() {
+    let plan = Plan { depth: 3, ..product_plan(2, Word::W32, N as u64) };
+    let (x, s, _) = product_data(Word::W32, N);
+    let runs: Vec<(u64, Vec<Vec<f32>>)> = (1..6).map(|run| (run, vec![x.clone()])).collect();
+    for lose in (4..40).step_by(5) {
+        let options = SimOptions { lose: Some(lose), reorder: true, ..SimOptions::default() };
+        let done = Sim::new(&plan, s.clone(), options).and_then(|mut sim| sim.run_all(&runs));
+        assert!(matches!(done, Err(RunError::Stalled { .. })), "message {lose} lost");
+    }
+}
+
+#[test]
 fn a_lost_message_is_named() {
     let plan = product_plan(2, Word::W32, N as u64);
     let mut stalled = 0;

@@ -3,10 +3,11 @@
 use mpcc_compiler::compile::{CompileOptions, Compiled, compile};
 use mpcc_compiler::schedule::{Overlap, Setting};
 use mpcc_ir::nn::interp::Tensor;
-use mpcc_ir::plan::{Phase, Role, WeightsMode};
-use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
+use mpcc_ir::plan::{Phase, Plan, Role, WeightsMode};
+use mpcc_runtime::sim::{Sim, SimOptions, SimOutcome, run};
 use mpcc_runtime::tensors::read_npy;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/real").join(model)
@@ -117,4 +118,25 @@ fn no_schedule_changes_a_bit_or_sends_more() {
         }
     }
     assert!(seen.iter().all(|(bits, bytes)| *bits == seen[0].0 && *bytes <= seen[0].1 + 64));
+}
+
+/// Masks decide how an opening rounds, so every run number has bits of its own.
+#[test]
+fn runs_in_flight_change_no_bit() {
+    let model = "mnist-minionn";
+    let Compiled { plan, weights, .. } = compiled(model, CompileOptions::default());
+    let weights = Arc::new(weights);
+    let input = tensor(model, "input_0.npy").data;
+    let dimmed = |run: u64| input.iter().map(|x| x / run as f32).collect();
+    let runs: Vec<(u64, Vec<Vec<f32>>)> = (1..=7).map(|run| (run, vec![dimmed(run)])).collect();
+    let mut seen: Vec<Vec<Vec<i64>>> = Vec::new();
+    for (depth, threads, reorder) in [(1, 1, false), (2, 1, true), (4, 2, true)] {
+        let plan = Plan { depth, ..plan.clone() };
+        let options = SimOptions { threads, reorder, ..SimOptions::default() };
+        let mut sim = Sim::new(&plan, Arc::clone(&weights), options).expect("it starts");
+        let outcomes = sim.run_all(&runs).expect("they run");
+        seen.push(outcomes.into_iter().map(|outcome| outcome.outputs[0].raw.clone()).collect());
+    }
+    assert!(seen.iter().all(|bits| *bits == seen[0]));
+    assert!(seen[0].windows(2).all(|pair| pair[0] != pair[1]), "other masks, other bits");
 }

@@ -18,14 +18,14 @@ use std::time::Duration;
 #[test]
 fn tcp_and_simulator_give_the_same_bits() {
     let exact = ["test_relu", "test_maxpool_2d_pads", "test_max_example", "test_clip"];
-    for name in exact {
+    for (name, depth) in exact.into_iter().zip([1, 2, 4, 3]) {
         let case = cases().unwrap().into_iter().find(|case| case.name == name).unwrap();
         for parties in [2, 3] {
             let samples = vec![case.inputs.clone()];
-            let options = CompileOptions { parties, samples, ..CompileOptions::default() };
+            let options = CompileOptions { parties, depth, samples, ..CompileOptions::default() };
             let compiled = compile(&case.model, &options, &mut |_| ()).unwrap();
             let over_tcp = over_tcp(&compiled, &case).unwrap();
-            assert_eq!(over_tcp.len(), 2);
+            assert_eq!(over_tcp.len() as u64, RUNS);
             for (seed, reorder) in [(1, false), (2, true)] {
                 let options = SimOptions { seed, reorder, ..SimOptions::default() };
                 let outcome =
@@ -41,7 +41,10 @@ fn inputs(case: &Case) -> Vec<Vec<f32>> {
     case.inputs.iter().map(|tensor| tensor.data.clone()).collect()
 }
 
-/// The revealed ring elements of two runs, with every role on a thread of its own.
+/// Enough for several in flight.
+const RUNS: u64 = 6;
+
+/// The revealed ring elements of some runs, with every role on a thread of its own.
 fn over_tcp(compiled: &Compiled, case: &Case) -> Result<Vec<Vec<Vec<i64>>>, Box<dyn Error>> {
     let plan = Arc::new(compiled.plan.clone());
     let plan_digest = codec::digest(&codec::encode(&plan));
@@ -61,7 +64,7 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Result<Vec<Vec<Vec<i64>>>, Box<
             peers: peers.clone(),
             state_dir: state.path().join(role.to_string()),
             threads: 2,
-            runs: Some(2),
+            runs: Some(RUNS),
             stored: false,
             fill: None,
             connect_within: patience,
@@ -79,7 +82,7 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Result<Vec<Vec<Vec<i64>>>, Box<
         peers,
         state_dir: state.path().join("client"),
         stored: false,
-        runs: 2,
+        runs: RUNS,
         connect_within: patience,
         stall: Some(patience),
         log: Arc::new(|_| ()),

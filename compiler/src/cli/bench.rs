@@ -10,13 +10,13 @@ use mpcc_ir::Shape;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{InputPort, Plan, Role};
 use mpcc_runtime::kernels::Cpu;
-use mpcc_runtime::serve::median;
+use mpcc_runtime::serve::{Report, RunReport, median};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Measure private runs, beside the model in the clear on one thread, in one go
+/// Measure latency and throughput of private runs, beside the model in the clear on one thread
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Plan file, or ONNX file to compile first
@@ -243,6 +243,9 @@ impl Measured<'_> {
                 forecast.link,
             );
         }
+        if let Some(throughput) = self.summary.throughput() {
+            let _ = writeln!(out, "{throughput}");
+        }
         if let Some(clear) = self.clear() {
             let times = self.online().median / clear.median;
             let _ = writeln!(out, "online takes {times:.2} times as long as in the clear");
@@ -256,14 +259,31 @@ impl Measured<'_> {
     }
 
     fn roles(&self, out: &mut String) {
-        let heading =
-            ["role", "CPU s a run", "online", "offline", "setup", "peak memory", "planned"];
+        let heading = [
+            "role",
+            "CPU s a run",
+            "busy",
+            "wait",
+            "online",
+            "offline",
+            "setup",
+            "peak memory",
+            "planned",
+        ];
         let mut rows = vec![heading.map(String::from)];
+        let threads = |report: &Report, of: fn(&RunReport) -> f64| {
+            let sum: f64 = report.runs.iter().map(of).sum();
+            // A client has no compute threads.
+            let shown = report.role != Role::Client.to_string();
+            if shown { format!("{:.4}", self.per_run(sum)) } else { String::new() }
+        };
         for (role, report) in self.summary.everyone() {
             let sent = &report.sent_bytes;
             rows.push([
                 role.clone(),
                 format!("{:.3}", self.per_run(report.runs_cpu_s)),
+                threads(report, |run| run.busy_s),
+                threads(report, |run| run.wait_s),
                 megabytes(sent.online),
                 megabytes(sent.offline),
                 megabytes(sent.setup),
@@ -273,7 +293,10 @@ impl Measured<'_> {
         }
         super::table(out, &rows);
         if self.summary.everyone().any(|(role, _)| role == Role::Dealer.to_string()) {
-            let _ = writeln!(out, "online, offline, setup: bytes sent");
+            let _ = writeln!(
+                out,
+                "busy, wait: seconds of compute threads a run; online, offline, setup: bytes sent"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ fn choice(plan: &Plan, layer: usize) -> &str {
 }
 
 /// The predicted times of a run, with what bounds them, in milliseconds.
-fn forecast_json(forecast: &Forecast) -> Value {
+fn forecast_json(forecast: &Forecast, depth: u8) -> Value {
     let ms = |us: f64| us / 1e3;
     json!({
         "schedule": forecast.schedule,
@@ -81,10 +81,12 @@ fn forecast_json(forecast: &Forecast) -> Value {
         "compute_ms": ms(forecast.compute_us),
         "wire_ms": ms(forecast.wire_us),
         "latency_ms": ms(forecast.latency_us),
+        "predicted_ms_per_run": ms(forecast.us_per_run(depth)),
+        "lower_bound_ms_per_run": ms(forecast.bound_us_per_run(depth)),
     })
 }
 
-fn forecast_text(forecast: &Forecast, out: &mut String) {
+fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     let ms = |us: f64| us / 1e3;
     let _ = writeln!(
         out,
@@ -101,6 +103,14 @@ fn forecast_text(forecast: &Forecast, out: &mut String) {
         ms(forecast.wire_us),
         ms(forecast.latency_us),
         forecast.online_us / forecast.bound_us().max(1e-9),
+    );
+    let _ = writeln!(
+        out,
+        "  with {depth} in flight {:.2} ms a run in the steady state, at least {:.2} ms ({:.2} ms compute, {:.2} ms wire)",
+        ms(forecast.us_per_run(depth)),
+        ms(forecast.bound_us_per_run(depth)),
+        ms(forecast.run_compute_us),
+        ms(forecast.run_wire_us),
     );
 }
 
@@ -140,6 +150,7 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         "ring": plan.word.bits(),
         "parties": plan.parties,
         "weights": plan.weights.to_string(),
+        "depth": plan.depth,
         "inputs": plan.inputs.iter().map(|p| json!({
             "name": p.name, "shape": p.shape.0, "format": format!("{}q{}", p.ring, p.frac), "range": [p.lo, p.hi],
         })).collect::<Vec<_>>(),
@@ -149,7 +160,7 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         })).collect::<Vec<_>>(),
         "layers": layers,
         "rounds": plan.rounds(),
-        "forecast": plan.forecast.as_ref().map(forecast_json),
+    "forecast": plan.forecast.as_ref().map(|forecast| forecast_json(forecast, plan.depth)),
         "online_bytes": most_opened(plan, Phase::Online),
         "ahead_bytes": most_opened(plan, Phase::Offline),
         "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),
@@ -189,11 +200,12 @@ fn as_table(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{}: ring {}, {} compute parties, weights {}\n",
+        "{}: ring {}, {} compute parties, weights {}, depth {}\n",
         plan.name,
         plan.word.bits(),
         plan.parties,
-        plan.weights
+        plan.weights,
+        plan.depth,
     );
     let mut rows = vec![
         [
@@ -239,7 +251,7 @@ fn as_table(plan: &Plan) -> String {
         super::megabytes(setup),
     );
     if let Some(forecast) = &plan.forecast {
-        forecast_text(forecast, &mut out);
+        forecast_text(forecast, plan.depth, &mut out);
     }
     for (role, peak) in peak_bytes(plan) {
         let _ = writeln!(out, "{role}: {} of memory at its peak", super::megabytes(peak));

@@ -7,11 +7,12 @@ use mpcc_compiler::cost::{Link, Machine};
 use mpcc_compiler::import::ImportOptions;
 use mpcc_compiler::lower::RingChoice;
 use mpcc_compiler::schedule::{Overlap, Setting};
-use mpcc_ir::plan::WeightsMode;
+use mpcc_ir::plan::{MAX_DEPTH, WeightsMode};
 use std::path::{Path, PathBuf};
 
 const MARGIN: u8 = 2;
 const PARTIES: u8 = 2;
+const DEPTH: u8 = 1;
 const LINK: &str = "lan";
 
 /// How to compile a model
@@ -37,6 +38,9 @@ pub(crate) struct ModelArgs {
     /// Who knows the weights
     #[arg(long, value_enum, default_value_t = Owner::Party0)]
     weights: Owner,
+    /// Runs in flight at once: more results in the same time, for as many times the memory of a run
+    #[arg(long, value_name = "D", default_value_t = DEPTH, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_DEPTH)))]
+    depth: u8,
     /// Chunks of every operation; as many of each as are predicted to take least if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     chunks: Option<u16>,
@@ -92,6 +96,7 @@ impl ModelArgs {
             ("--margin", self.margin != MARGIN),
             ("--parties", self.parties != PARTIES),
             ("--weights", !matches!(self.weights, Owner::Party0)),
+            ("--depth", self.depth != DEPTH),
             ("--chunks", self.chunks.is_some()),
             ("--schedule", self.schedule != Schedule::Pipelined),
             ("--link", self.link != LINK),
@@ -132,6 +137,7 @@ impl ModelArgs {
                 Owner::Owner => WeightsMode::Owner,
                 Owner::Public => WeightsMode::Public,
             },
+            depth: self.depth,
             chunks: self.chunks.map(usize::from),
             overlap: match self.schedule {
                 Schedule::Sequential => Overlap::Sequential,

@@ -392,6 +392,7 @@ impl Bench {
             word: self.word,
             parties: 1,
             weights: WeightsMode::Party0,
+            depth: 1,
             inputs: vec![],
             outputs: vec![],
             params: vec![],

@@ -78,6 +78,8 @@ pub struct ScheduleOptions {
     pub weights: WeightsMode,
     /// What may happen at once.
     pub overlap: Overlap,
+    /// Runs in flight.
+    pub depth: u8,
     /// Chunks into which every element-wise group is split, though small ones stay whole, and no
     /// product is; `None` tries several, also for products, and keeps what is predicted to take least.
     pub chunks: Option<usize>,
@@ -195,6 +197,7 @@ impl<'a> Base<'a> {
             word: options.word,
             parties: options.parties,
             weights: options.weights,
+            depth: options.depth,
             inputs: Vec::new(),
             outputs: Vec::new(),
             params: Vec::new(),

@@ -2,7 +2,8 @@
 
 use super::Overlap;
 use super::simulate::{Nanos, Setting, Steps, Timeline};
-use mpcc_ir::plan::{Forecast, MessageKind, Phase, Plan, StepOp};
+use mpcc_ir::plan::{Forecast, MessageKind, Phase, Plan, Role, StepOp};
+use std::collections::BTreeMap;
 
 /// Fills in priorities and predicted times of the offline and the online phase, and the forecast.
 pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
@@ -14,8 +15,11 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         threads: setting.threads as u32,
         ..Forecast::default()
     };
+    let (mut work_us, mut wire_us) = (BTreeMap::new(), BTreeMap::new());
     for phase in [Phase::Offline, Phase::Online] {
         let (priorities, timeline) = best(plan, phase, setting);
+        add(&mut work_us, timeline.busy.iter().map(|(role, busy)| (*role, micros(*busy))));
+        add(&mut wire_us, timeline.wire_us.iter().map(|(role, us)| (*role, *us)));
         if phase == Phase::Offline {
             forecast.offline_us = micros(timeline.end());
         } else {
@@ -29,7 +33,19 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         }
         write(plan, phase, &priorities, &timeline);
     }
+    forecast.run_compute_us = most(&work_us) / setting.threads.max(1) as f64;
+    forecast.run_wire_us = most(&wire_us);
     plan.forecast = Some(forecast);
+}
+
+fn add(sums: &mut BTreeMap<Role, f64>, terms: impl Iterator<Item = (Role, f64)>) {
+    for (role, us) in terms {
+        *sums.entry(role).or_default() += us;
+    }
+}
+
+fn most(of_roles: &BTreeMap<Role, f64>) -> f64 {
+    of_roles.values().copied().fold(0.0, f64::max)
 }
 
 /// Microseconds of both phases under the priorities that `predict` would choose.

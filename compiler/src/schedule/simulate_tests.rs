@@ -24,7 +24,7 @@ fn plan(after: [&str; 2]) -> Plan {
   name \"t\"
   model_digest \"{digest}\"
   weights_digest \"{digest}\"
-  word 32 parties 2 weights public
+  word 32 parties 2 weights public depth 1
   message 0: from P0 to P1 phase online kind open bytes 76 round 1 layer 0
   message 1: from P0 to P1 phase online kind open bytes 176 round 1 layer 0
   message 2: from P1 to P0 phase online kind open bytes 76 round 2 layer 0

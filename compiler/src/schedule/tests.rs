@@ -80,6 +80,7 @@ const OPTIONS: ScheduleOptions = ScheduleOptions {
     parties: 2,
     weights: WeightsMode::Party0,
     overlap: Overlap::Pipelined,
+    depth: 1,
     chunks: Some(4),
 };
 

@@ -3,7 +3,7 @@
 use crate::site::Site;
 use insta::assert_snapshot;
 use mpcc_ir::codec;
-use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
+use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, StepOp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -63,19 +63,53 @@ fn a_trace_has_every_step_and_message() {
     arrows_go_forwards(&plan, events);
 }
 
+#[test]
+fn a_trace_has_the_runs_in_flight() {
+    let site = Site::new();
+    site.stdout("compile m.onnx --calibrate x.npy --depth 2");
+    site.stdout("run m.plan -i @x.npy --runs 4 --trace t.json --timeline t.html");
+    let trace: Value = serde_json::from_slice(&site.read("t.json")).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let plan = site.plan("m.plan");
+    let counts = |wanted: &dyn Fn(&Value) -> bool| -> Vec<usize> {
+        let of_run = |run: u64| {
+            let own = |e: &&Value| e["args"]["run"] == run && wanted(e);
+            events.iter().filter(own).count()
+        };
+        (0..=5).map(of_run).collect()
+    };
+    let steps = |phases: &[Phase]| -> usize {
+        let of_role = |role: &RolePlan| phases.iter().map(|p| role.steps(*p).len()).sum::<usize>();
+        plan.roles.iter().map(of_role).sum()
+    };
+    let run = steps(&[Phase::Offline, Phase::Online]);
+    let all_steps = counts(&|event| event["args"]["step"].is_u64());
+    assert_eq!(all_steps, [steps(&[Phase::Setup]), 0, 0, run, run, 0], "the last two of four");
+    let (starts, finishes) = (ends(events, "s"), ends(events, "f"));
+    assert!(starts.keys().eq(finishes.keys()), "each run has its own arrows");
+    assert!(starts.iter().all(|(id, at)| *at <= finishes[id]));
+    let page = data(&site, "t.html");
+    assert_eq!(page["run"], 4);
+    let p0 = plan.role(Role::Party(0)).unwrap();
+    let bars = p0.setup.len() + 2 * (p0.offline.len() + p0.online.len());
+    assert!(lanes(&page).contains(&format!("P0 measured compute 0: {bars}\n")), "{}", lanes(&page));
+}
+
 /// A message between roles with steps has both ends of an arrow; it is received after it is sent.
 fn arrows_go_forwards(plan: &Plan, events: &[Value]) {
-    let ends = |end: &str| -> BTreeMap<u64, f64> {
-        let ends = events.iter().filter(|e| e["ph"] == end);
-        ends.map(|e| (e["id"].as_u64().unwrap(), e["ts"].as_f64().unwrap())).collect()
-    };
-    let (starts, finishes) = (ends("s"), ends("f"));
+    let (starts, finishes) = (ends(events, "s"), ends(events, "f"));
     assert!(starts.keys().eq(finishes.keys()));
     assert!(starts.iter().all(|(id, at)| *at <= finishes[id]));
     let sends = plan.roles.iter().flat_map(|r| Phase::ALL.map(|p| r.steps(p))).flatten();
     let sends = sends.filter(|step| matches!(step.op, StepOp::Send { .. }));
     let to_client = plan.messages.iter().filter(|m| m.to == Role::Client).count();
     assert_eq!(starts.len(), sends.count() - to_client);
+}
+
+/// When each arrow starts or ends.
+fn ends(events: &[Value], end: &str) -> BTreeMap<u64, f64> {
+    let ends = events.iter().filter(|e| e["ph"] == end);
+    ends.map(|e| (e["id"].as_u64().unwrap(), e["ts"].as_f64().unwrap())).collect()
 }
 
 /// The data in a page.
@@ -94,7 +128,7 @@ fn lanes(data: &Value) -> String {
     for role in data["roles"].as_array().unwrap() {
         for lane in role["lanes"].as_array().unwrap() {
             let text = |key: &str| lane[key].as_str().unwrap().to_owned();
-            let bars = lane["bars"].as_array().unwrap().len() / 9;
+            let bars = lane["bars"].as_array().unwrap().len() / 10;
             let role = role["name"].as_str().unwrap();
             lines.push(format!("{role} {} {}: {bars}", text("source"), text("name")));
         }

@@ -71,6 +71,7 @@ fn run_a_plan() {
     compared with the clear result: largest error # (predicted: at most #), largest value #
     # s online, # s offline before it, # s setup once; 10 rounds
     predicted online: # s, and at least # s (pipelined, link lan)
+    throughput: # s a run, # runs a second, with 1 in flight (predicted: # s, and at least # s)
     P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
     P1: sent 2901 B online, 1587 B offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
@@ -102,7 +103,7 @@ fn run_as_json() {
     let explained = site.json("explain m.plan --json");
     let roles = ["P0", "P1", "dealer", "client"];
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal busy_s cpu_s largest link lower_bound_s max_abs_err offline_s online_s outputs peak_rss_bytes predicted_err predicted_offline_s predicted_s role_online_s rounds schedule sent_bytes setup_s wait_s wall_s wire_s");
+    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal busy_s cpu_s depth largest link lower_bound_s lower_bound_s_per_run max_abs_err offline_s online_s outputs peak_rss_bytes predicted_err predicted_offline_s predicted_s predicted_s_per_run role_online_s rounds runs_per_s s_per_run schedule sent_bytes setup_s wait_s wall_s wire_s");
     for figure in ["online_s", "offline_s", "setup_s", "wall_s"] {
         assert!(ran[figure].as_f64().is_some_and(|s| s >= 0.0), "{figure}");
     }
@@ -140,7 +141,7 @@ fn bench_measures_beside_the_clear_model() {
     let site = Site::new();
     let said = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 3 --json");
     let keys = said.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s kernels largest link lower_bound_s max_abs_err model offline_s online_per_clear online_s parties predicted_err predicted_offline_s predicted_s ring role_online_s roles rounds runs schedule setup_s threads wait_s wall_s wire_s");
+    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s depth kernels largest link lower_bound_s lower_bound_s_per_run max_abs_err model offline_s online_per_clear online_s parties predicted_err predicted_offline_s predicted_s predicted_s_per_run ring role_online_s roles rounds runs runs_per_s s_per_run schedule setup_s threads wait_s wall_s wire_s");
     for figure in ["online_s", "offline_s", "clear_s"] {
         let spread = ["min", "median", "max"].map(|of| said[figure][of].as_f64().unwrap());
         assert!(spread.is_sorted() && spread[0] > 0.0, "{figure}: {spread:?}");
@@ -153,4 +154,48 @@ fn bench_measures_beside_the_clear_model() {
     assert!((cpu_s - said["cpu_s"].as_f64().unwrap()).abs() < 1e-9, "{said}");
     let text = site.stdout("bench m.onnx --calibrate x.npy -i @x.npy --runs 1");
     assert!(text.contains("times as long as in the clear"), "{text}");
+}
+
+#[test]
+fn runs_in_flight_are_a_property_of_the_plan() {
+    let site = Site::new();
+    site.stdout("compile m.onnx --calibrate x.npy --depth 3");
+    let said = site.stdout("explain m.plan");
+    let lines = said.lines().filter(|line| line.contains("depth") || line.contains("in flight"));
+    assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
+    m: ring 32, 2 compute parties, weights party0, depth 3
+      with 3 in flight 0.34 ms a run in the steady state, at least 0.06 ms (0.06 ms compute, 0.01 ms wire)
+    ");
+    let (deep, flat) = (site.json("explain m.plan --json"), Site::compiled());
+    let flat = flat.json("explain m.plan --json");
+    assert_eq!((&deep["depth"], &flat["depth"]), (&3.into(), &1.into()));
+    let peak = |plan: &Value| plan["roles"]["P0"]["peak_bytes"].as_u64().unwrap();
+    assert!(peak(&deep) > peak(&flat), "each run in flight takes memory");
+    let ran = site.json("run m.plan -i @x.npy --compare m.onnx --runs 5 --json");
+    assert!(ran["max_abs_err"].as_f64().is_some_and(|e| e < 0.05), "{}", ran["max_abs_err"]);
+    for figure in ["s_per_run", "runs_per_s", "predicted_s_per_run", "lower_bound_s_per_run"] {
+        assert!(ran[figure].as_f64().is_some_and(|s| s > 0.0), "{figure}");
+    }
+    assert_snapshot!(site.refusal("run m.plan --depth 3"), @"1: error: `m.plan` is compiled already, so --depth has no effect; remove it, or give an ONNX file");
+    assert_snapshot!(site.refusal("compile m.onnx --depth 17"), @"
+    2: error: invalid value '17' for '--depth <D>': 17 is not in 1..=16
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn bench_measures_throughput() {
+    let site = Site::new();
+    let arguments = "bench m.onnx --calibrate x.npy -i @x.npy --runs 6 --depth 2";
+    let said = site.json(&format!("{arguments} --json"));
+    assert_eq!(said["depth"], 2);
+    let [s_per_run, runs_per_s] = ["s_per_run", "runs_per_s"].map(|f| said[f].as_f64().unwrap());
+    assert!((s_per_run * runs_per_s - 1.0).abs() < 1e-9, "{said}");
+    let text = site.stdout(arguments);
+    let line = text.lines().find(|line| line.starts_with("throughput")).unwrap();
+    assert_snapshot!(blur(line), @"throughput: # s a run, # runs a second, with 2 in flight (predicted: # s, and at least # s)");
+    // One run shows no throughput.
+    let one = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 1 --json");
+    assert!(one["s_per_run"].is_null(), "{one}");
 }

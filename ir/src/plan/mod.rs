@@ -63,6 +63,8 @@ pub struct Plan {
     pub parties: u8,
     /// Who knows the weights.
     pub weights: WeightsMode,
+    /// Runs that each role has memory for, and that may be in flight at once: 1 to [`MAX_DEPTH`].
+    pub depth: u8,
     /// Model inputs, in order.
     pub inputs: Vec<InputPort>,
     /// Model outputs, in order.
@@ -80,6 +82,9 @@ pub struct Plan {
     /// What the compiler expects.
     pub forecast: Option<Forecast>,
 }
+
+/// Most runs in flight that a plan may ask for.
+pub const MAX_DEPTH: u8 = 16;
 
 /// What a role's process takes besides its buffers: code, the plan, queues of messages.
 pub const PROCESS_BYTES: u64 = 64 << 20;
@@ -189,8 +194,8 @@ impl Plan {
         sent.map(|m| m.bytes).sum()
     }
 
-    /// Largest resident memory expected of a role's process, in bytes: its buffers, one message on its way
-    /// in or out, and [`PROCESS_BYTES`]. In the setup the buffers of runs are not touched yet, and weights leave the
+    /// Largest resident memory expected of a role's process, in bytes: its buffers, for each run in flight
+    /// one message on its way in or out, and [`PROCESS_BYTES`]. In the setup the buffers of runs are not touched yet, and weights leave the
     /// file's memory as they enter the buffers.
     pub fn peak_bytes(&self, role: &RolePlan) -> u64 {
         let largest = |setup: bool| {
@@ -198,8 +203,9 @@ impl Plan {
             own.filter(|m| (m.phase == Phase::Setup) == setup).map(|m| m.bytes).max().unwrap_or(0)
         };
         let setup = role.deploy_bytes.saturating_add(largest(true));
-        let run = role.deploy_bytes.saturating_add(role.run_bytes).saturating_add(largest(false));
-        setup.max(run).saturating_add(PROCESS_BYTES)
+        let run = role.run_bytes.saturating_add(largest(false));
+        let runs = role.deploy_bytes.saturating_add(run.saturating_mul(u64::from(self.depth)));
+        setup.max(runs).saturating_add(PROCESS_BYTES)
     }
 
     /// Sequential openings on the longest path of the online phase.

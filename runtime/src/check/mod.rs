@@ -10,7 +10,7 @@ mod tile;
 pub use step::accesses;
 
 use crate::error::PlanError;
-use mpcc_ir::plan::{Message, MessageKind, Phase, Plan, Role, RolePlan, StepOp};
+use mpcc_ir::plan::{MAX_DEPTH, Message, MessageKind, Phase, Plan, Role, RolePlan, StepOp};
 use mpcc_ir::shape::Shape;
 use std::collections::BTreeSet;
 
@@ -27,6 +27,9 @@ pub fn check_plan(plan: &Plan) -> Result<(), PlanError> {
     let part = |place: &str, rule| PlanError::Part { place: place.to_owned(), rule };
     if plan.parties < 2 || plan.parties > 64 {
         return Err(part("parties", "there are 2 to 64 compute parties"));
+    }
+    if !(1..=MAX_DEPTH).contains(&plan.depth) {
+        return Err(part("depth", "there are 1 to 16 runs in flight"));
     }
     let roles: Vec<Role> = plan.compute_parties().chain([Role::Dealer]).collect();
     if !plan.roles.iter().map(|r| r.role).eq(roles) {

@@ -72,7 +72,10 @@ impl Infer {
             let outputs: Vec<_> = outputs.iter().map(describe).collect();
             println!(
                 "{}",
-                serde_json::to_string(&json!({ "outputs": outputs, "report": report }))?
+                serde_json::to_string(&json!({
+                    "outputs": outputs, "report": report,
+                    "s_per_run": outcome.s_per_run, "runs_per_s": outcome.s_per_run.map(f64::recip),
+                }))?
             );
             return Ok(());
         }
@@ -82,6 +85,9 @@ impl Infer {
             println!("{} {}: largest is element {at}, {value}", output.name, output.shape);
         }
         println!("{:.3} s online, {} rounds", report.online_s, report.rounds);
+        if let Some(s_per_run) = outcome.s_per_run {
+            println!("{s_per_run:.3} s a run, {:.2} runs a second", s_per_run.recip());
+        }
         Ok(())
     }
 }

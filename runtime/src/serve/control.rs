@@ -4,9 +4,9 @@ use super::error::ServeError;
 use super::session::Log;
 use crate::error::{PeerError, RunError};
 use crate::executor::Outbox;
-use crate::mailbox::{AHEAD, Mailbox};
+use crate::mailbox::{Mailbox, ahead};
 use crate::net::frame::{Frame, Header, Kind};
-use crate::net::handshake::{HandshakeError, MAX_RUN};
+use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
 use crate::packet::Packet;
@@ -28,13 +28,13 @@ pub(super) struct Begin {
     pub(super) count: u64,
 }
 
-/// Shared by the network thread and the thread that drives the phases.
+/// Shared by the network thread and the threads that drive the phases of the runs in flight.
 pub(super) struct Control {
     pub(super) role: Role,
     pub(super) plan: Arc<Plan>,
     pub(super) mailbox: Mailbox,
     log: Log,
-    filling: bool,
+    mode: Mode,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -45,31 +45,43 @@ pub(super) struct State {
     clients: BTreeMap<u64, Arc<Link>>,
     pub(super) begin: Option<Begin>,
     pub(super) seeds: BTreeMap<u8, Seed>,
+    /// The last run that each party has said it is ready for; it was for all before.
     pub(super) ready: BTreeMap<Role, u64>,
-    /// Run to link of the client that has it.
-    claims: BTreeMap<u64, u64>,
-    /// Messages for a client that has not said yet that the run is its own.
-    mail: BTreeMap<u64, Vec<Frame>>,
+    /// Runs in flight, and later ones that somebody has said something about.
+    runs: BTreeMap<u64, Flight>,
+    /// The last run that has begun. One up to it that is not in `runs` is over.
+    newest: u64,
+    completed: u64,
     /// Links of clients that wait for a run (`P_0` only).
     requests: VecDeque<u64>,
-    /// The run that can be given away (`P_0` only).
-    offered: Option<u64>,
-    aborted: BTreeSet<u64>,
-    current: u64,
     /// Runs from this one on will not happen.
     stop_at: Option<u64>,
     pub(super) ended: BTreeSet<Role>,
     /// Links that said goodbye.
     orderly: BTreeSet<u64>,
     failure: Option<ServeError>,
+    /// The failure as the phases see it.
+    seen: Option<RunError>,
     /// Messages kept for the store, by run; 0 for the setup phase.
     recorded: BTreeMap<u64, BTreeMap<u32, Packet>>,
 }
 
+/// What is known of a run that is not over.
+#[derive(Default)]
+struct Flight {
+    /// It can be given to a client (`P_0` only).
+    offered: bool,
+    /// Link of the client that has it.
+    claim: Option<u64>,
+    /// Messages for a client that has not said yet that the run is its own.
+    mail: Vec<Frame>,
+    aborted: bool,
+}
+
 impl Control {
-    pub(super) fn new(role: Role, plan: Arc<Plan>, log: Log, filling: bool) -> Arc<Self> {
+    pub(super) fn new(role: Role, plan: Arc<Plan>, log: Log, mode: Mode) -> Arc<Self> {
         let (mailbox, state) = (Mailbox::new(role), Mutex::default());
-        Arc::new(Self { role, plan, mailbox, log, filling, state, changed: Condvar::new() })
+        Arc::new(Self { role, plan, mailbox, log, mode, state, changed: Condvar::new() })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,13 +102,13 @@ impl Control {
         let start = Instant::now();
         let mut state = self.lock();
         loop {
-            if let Some(failure) = state.failure.take() {
-                return Err(failure);
+            if let Some(seen) = &state.seen {
+                return Err(seen.clone().into());
             }
             if let Some(value) = ready(&mut state) {
                 return Ok(value);
             }
-            if state.stop_at.is_some_and(|at| at <= state.current) {
+            if state.stop_at.is_some_and(|at| at <= state.oldest()) {
                 return Err(ServeError::Stopped);
             }
             let pause = match limit.map(|limit| limit.checked_sub(start.elapsed())) {
@@ -130,8 +142,19 @@ impl Control {
 
     fn fail(&self, error: ServeError, seen: &RunError) {
         self.lock().failure.get_or_insert(error);
+        self.end_all(seen);
+    }
+
+    /// Ends all runs with an error.
+    pub(super) fn end_all(&self, seen: &RunError) {
+        self.lock().seen.get_or_insert_with(|| seen.clone());
         self.mailbox.fail(seen);
         self.changed.notify_all();
+    }
+
+    /// Whether all runs were ended with an error.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().seen.is_some()
     }
 
     pub(super) fn link(&self, role: Role) -> Option<Arc<Link>> {
@@ -152,8 +175,8 @@ impl Control {
         let mut state = self.lock();
         if state.begin.is_none() {
             state.begin = Some(begin);
-            state.current = begin.first;
-            self.mailbox.advance_to(begin.first);
+            state.newest = begin.first.saturating_sub(1);
+            self.mailbox.start_after(state.newest);
         }
         drop(state);
         self.changed.notify_all();
@@ -168,25 +191,57 @@ impl Control {
 
     // Runs.
 
-    /// `run` begins at this role; those before it are over.
+    /// Waits until one more of `limit` runs may begin; its number, or `None` where there will be no more.
+    pub(super) fn next_run(&self, limit: u64) -> Result<Option<u64>, ServeError> {
+        let ready = |state: &mut State| {
+            let run = state.newest + 1;
+            if state.completed >= limit || state.stop_at.is_some_and(|at| at <= run) {
+                return Some(None);
+            }
+            let begun = state.completed + state.runs.range(..run).count() as u64;
+            (begun < limit).then_some(Some(run))
+        };
+        self.wait(None, |_| String::new(), ready)
+    }
+
+    /// `run` begins at this role.
     pub(super) fn begin_run(&self, run: u64) {
         let mut state = self.lock();
-        state.current = run;
-        state.claims = state.claims.split_off(&run);
-        state.mail = state.mail.split_off(&run);
-        state.aborted = state.aborted.split_off(&run);
-        self.mailbox.advance_to(run);
+        state.newest = run;
+        state.runs.entry(run).or_default();
+        self.mailbox.begin(run);
+    }
+
+    /// `run` is over at this role.
+    pub(super) fn end_run(&self, run: u64, completed: bool) {
+        let mut state = self.lock();
+        state.runs.remove(&run);
+        state.completed += u64::from(completed);
+        state.assign();
+        self.mailbox.end(run);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Neither `run` nor a later one will begin.
+    pub(super) fn end_before(&self, run: u64) {
+        self.stop_before(self.lock(), run);
+    }
+
+    /// The first run that this role will not do, for the others to know when it ends; filling a store is no run.
+    pub(super) fn first_undone(&self) -> u64 {
+        let state = self.lock();
+        let next = state.newest + 1;
+        if self.mode == Mode::Fill {
+            u64::MAX
+        } else {
+            state.stop_at.map_or(next, |at| at.min(next))
+        }
     }
 
     /// Whether `run` or the process was called off.
     pub(super) fn is_off(&self, run: u64) -> bool {
-        let state = self.lock();
-        state.aborted.contains(&run) || state.stop_at.is_some_and(|at| at <= run)
-    }
-
-    /// Whether no further run should begin.
-    pub(super) fn ends_before(&self, run: u64) -> bool {
-        self.lock().stop_at.is_some_and(|at| at <= run)
+        self.lock().is_off(run)
     }
 
     /// Waits until the other compute parties have done the offline phase of `run` (`P_0` only), so that a client
@@ -195,7 +250,7 @@ impl Control {
         let others: Vec<Role> = self.plan.compute_parties().skip(1).collect();
         let ready = |state: &mut State| {
             let gone = |party: &Role| state.ended.contains(party);
-            if state.aborted.contains(&run) || others.iter().any(gone) {
+            if state.is_off(run) || others.iter().any(gone) {
                 return Some(Err(RunError::Aborted { role: self.role }.into()));
             }
             let done = |party: &Role| state.ready.get(party).is_some_and(|&ready| ready >= run);
@@ -207,15 +262,17 @@ impl Control {
     /// `run` is ready for a client (`P_0` only).
     pub(super) fn offer(&self, run: u64) {
         let mut state = self.lock();
-        state.offered = Some(run);
+        if let Some(flight) = state.runs.get_mut(&run) {
+            flight.offered = true;
+        }
         state.assign();
     }
 
     /// Waits until a client has said that `run` is its own, so that it gets what waits for it.
     pub(super) fn wait_for_claim(&self, run: u64) -> Result<(), ServeError> {
         let claimed = |state: &mut State| {
-            let off = state.aborted.contains(&run) || state.stop_at.is_some_and(|at| at <= run);
-            (off || state.claims.contains_key(&run)).then_some(off)
+            let off = state.is_off(run);
+            (off || state.claim_of(run).is_some()).then_some(off)
         };
         if self.wait(None, |_| String::new(), claimed)? {
             return Err(RunError::Aborted { role: self.role }.into());
@@ -225,40 +282,55 @@ impl Control {
 
     /// Calls `run` off here and at the peers.
     pub(super) fn abort(&self, run: u64, why: &str) {
+        if !self.abort_here(run) {
+            return;
+        }
         self.say(&format!("run {run} is called off: {why}"));
-        self.abort_here(run);
         let peers: Vec<Role> = self.lock().peers.keys().copied().collect();
         self.tell(&peers, Kind::Abort, run, &[]);
     }
 
-    fn abort_here(&self, run: u64) {
+    /// Calls `run` off; false if there is nothing to call off.
+    fn abort_here(&self, run: u64) -> bool {
         let mut state = self.lock();
-        if run < state.current || run > state.current + AHEAD {
-            return;
+        if !state.is_in_reach(run, &self.plan) {
+            return false;
         }
-        state.aborted.insert(run);
-        state.offered = state.offered.filter(|&offered| offered != run);
+        let flight = state.runs.entry(run).or_default();
+        if std::mem::replace(&mut flight.aborted, true) {
+            return false;
+        }
+        if let Some(client) = flight.claim.and_then(|id| state.clients.get(&id)) {
+            let _ = client.send_now(Frame::control(Kind::Abort, run, vec![]));
+        }
+        state.assign();
         drop(state);
         self.mailbox.abort(run);
         self.changed.notify_all();
+        true
     }
 
-    /// Ends the process after the run that a client has, if any.
+    /// Ends the process after the runs that clients have, if any.
     pub(super) fn stop(&self) {
         let state = self.lock();
-        let busy = state.claims.contains_key(&state.current);
-        let at = state.current + u64::from(busy);
+        let in_flight = || state.runs.range(..=state.newest);
+        let last = in_flight().rfind(|(_, flight)| flight.claim.is_some());
+        let at = last.map_or_else(|| state.oldest(), |(run, _)| run + 1);
+        let nobodys = in_flight().filter(|(run, flight)| **run < at && flight.claim.is_none());
+        let nobodys: Vec<u64> = nobodys.map(|(run, _)| *run).collect();
         self.stop_before(state, at);
+        for run in nobodys {
+            self.abort(run, "this role stops");
+        }
     }
 
     fn stop_before(&self, mut state: MutexGuard<'_, State>, run: u64) {
         let at = state.stop_at.map_or(run, |at| at.min(run));
         state.stop_at = Some(at);
-        state.offered = state.offered.filter(|&offered| offered < at);
-        let current = state.current;
+        let off: Vec<u64> = state.runs.range(at..).map(|(run, _)| *run).collect();
         drop(state);
-        if at <= current {
-            self.mailbox.abort(current);
+        for run in off {
+            self.mailbox.abort(run);
         }
         self.changed.notify_all();
     }
@@ -279,14 +351,22 @@ impl Control {
         let Header { phase, message, depth, run, .. } = frame.header;
         let (from, to) = (link.peer, self.role);
         let packet = Packet { from, to, phase, run, message, depth, payload: frame.payload };
-        if from == Role::Client && self.lock().claims.get(&run) != Some(&link.id) {
-            return Err(format!("run {run} does not belong to this client"));
+        if from == Role::Client {
+            let state = self.lock();
+            if state.is_over(run) {
+                return Ok(());
+            }
+            if state.claim_of(run) != Some(link.id) {
+                return Err(format!("run {run} does not belong to this client"));
+            }
         }
-        if self.filling && self.record(&packet)? {
+        if self.mode == Mode::Fill && self.record(&packet)? {
             return Ok(());
         }
         let delivered = self.mailbox.deliver(&self.plan, packet);
-        self.changed.notify_all();
+        if phase == Phase::Setup {
+            self.changed.notify_all();
+        }
         delivered.map_err(|error| {
             let why = error.to_string();
             if from != Role::Client {
@@ -315,7 +395,7 @@ impl Control {
         let (peer, run) = (link.peer, frame.header.run);
         let misplaced =
             || format!("{peer} may not send a {:?} frame to {}", frame.header.kind, self.role);
-        let from_party = matches!(peer, Role::Party(_));
+        let has_part = matches!(peer, Role::Party(_) | Role::Dealer);
         let mut state = self.lock();
         match (frame.header.kind, peer) {
             (Kind::Seed, Role::Party(b)) if self.role == Role::Dealer => {
@@ -332,33 +412,39 @@ impl Control {
             (Kind::Ready, Role::Party(_))
                 if matches!(self.role, Role::Dealer | Role::Party(0)) && run <= MAX_RUN =>
             {
-                state.ready.insert(peer, run);
+                let ready = state.ready.entry(peer).or_default();
+                *ready = run.max(*ready);
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
-                if state.requests.contains(&link.id) {
-                    return Err("a client asks for one run at a time".into());
+                let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
+                if own > usize::from(self.plan.depth) {
+                    return Err(format!("a client asks for {own} runs at a time"));
                 }
                 state.requests.push_back(link.id);
                 state.assign();
             }
             (Kind::Claim, Role::Client) if self.role != Role::Party(0) => {
-                if run < state.current
-                    || run > state.current + AHEAD
-                    || state.claims.contains_key(&run)
-                {
+                if state.is_over(run) || state.is_off(run) {
+                    let _ = link.send_now(Frame::control(Kind::Abort, run, vec![]));
+                    return Ok(());
+                }
+                if !state.is_in_reach(run, &self.plan) || state.claim_of(run).is_some() {
                     return Err(format!("run {run} is not free"));
                 }
                 state.claim(run, link);
             }
-            (Kind::Abort, _) if from_party || state.claims.get(&run) == Some(&link.id) => {
+            (Kind::Abort, _) if state.is_over(run) => {}
+            (Kind::Abort, _) if has_part || state.claim_of(run) == Some(link.id) => {
                 drop(state);
-                if from_party {
+                if has_part {
                     self.abort_here(run);
                 } else {
                     self.abort(run, "its client broke off");
                 }
                 return Ok(());
             }
+            // A client that says why it leaves gives up the runs that it has or is about to get.
+            (Kind::Bye, Role::Client) if !frame.payload.is_empty() && self.mode != Mode::Fill => {}
             (Kind::Bye, _) => {
                 state.orderly.insert(link.id);
                 if peer != Role::Client {
@@ -389,21 +475,51 @@ impl Control {
 }
 
 impl State {
-    /// Gives the offered run to the first client that waits.
+    /// The oldest run that is not over, or the next one.
+    fn oldest(&self) -> u64 {
+        self.runs.range(..=self.newest).next().map_or(self.newest + 1, |(run, _)| *run)
+    }
+
+    fn is_over(&self, run: u64) -> bool {
+        run <= self.newest && !self.runs.contains_key(&run)
+    }
+
+    fn is_off(&self, run: u64) -> bool {
+        self.stop_at.is_some_and(|at| at <= run) || self.runs.get(&run).is_some_and(|f| f.aborted)
+    }
+
+    /// Whether `run` is in flight or may be soon.
+    fn is_in_reach(&self, run: u64, plan: &Plan) -> bool {
+        !self.is_over(run) && run <= self.newest.saturating_add(ahead(plan))
+    }
+
+    /// The link of the client that has `run`.
+    fn claim_of(&self, run: u64) -> Option<u64> {
+        self.runs.get(&run)?.claim
+    }
+
+    /// The oldest run that nobody has, if it can be given to a client: clients get runs in order.
+    fn offered(&self) -> Option<u64> {
+        let mut free = self.runs.range(..=self.newest);
+        let (&run, flight) = free.find(|(_, flight)| flight.claim.is_none() && !flight.aborted)?;
+        (flight.offered && !self.is_off(run)).then_some(run)
+    }
+
+    /// Gives offered runs to the clients that wait.
     fn assign(&mut self) {
-        while let (Some(run), Some(&id)) = (self.offered, self.requests.front()) {
+        while let (Some(run), Some(&id)) = (self.offered(), self.requests.front()) {
             self.requests.pop_front();
             let Some(link) = self.clients.get(&id).cloned() else { continue };
             if link.send_now(Frame::control(Kind::Accept, run, vec![])).is_ok() {
-                self.offered = None;
                 self.claim(run, &link);
             }
         }
     }
 
     fn claim(&mut self, run: u64, link: &Link) {
-        self.claims.insert(run, link.id);
-        for frame in self.mail.remove(&run).unwrap_or_default() {
+        let flight = self.runs.entry(run).or_default();
+        flight.claim = Some(link.id);
+        for frame in flight.mail.drain(..) {
             let _ = link.send_now(frame);
         }
     }
@@ -433,20 +549,25 @@ impl Begin {
 impl Outbox for Control {
     fn send(&self, packet: Packet) -> Result<(), RunError> {
         let Packet { to, phase, run, message, depth, payload, .. } = packet;
+        if phase == Phase::Setup && matches!(self.mode, Mode::Stored(_)) {
+            // It was sent when the store was filled.
+            return Ok(());
+        }
         let len = payload.len() as u32;
         let header = Header { len, kind: Kind::Data, phase, message, depth, run };
         let frame = Frame { header, payload };
-        if to == Role::Client && !self.filling {
-            let mut state = self.lock();
-            let link = state.claims.get(&run).map(|id| state.clients.get(id).cloned());
-            match link {
-                None => state.mail.entry(run).or_default().push(frame),
-                Some(link) => {
-                    // A client that is gone has its run called off by the network thread.
-                    drop(state);
-                    let _ = link.map(|link| link.send(frame));
-                }
-            }
+        if to == Role::Client && self.mode != Mode::Fill {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let Some(flight) = state.runs.get_mut(&run) else { return Ok(()) };
+            let Some(id) = flight.claim else {
+                flight.mail.push(frame);
+                return Ok(());
+            };
+            // A client that is gone has its run called off by the network thread.
+            let link = state.clients.get(&id).cloned();
+            drop(guard);
+            let _ = link.map(|link| link.send(frame));
             return Ok(());
         }
         let gone = RunError::Peer { role: self.role, source: PeerError::HungUp { role: to } };
@@ -458,7 +579,7 @@ impl Outbox for Control {
 impl Receiver for Control {
     fn joined(&self, link: &Arc<Link>) -> Result<(), String> {
         let mut state = self.lock();
-        if link.peer == Role::Client && !self.filling {
+        if link.peer == Role::Client && self.mode != Mode::Fill {
             state.clients.insert(link.id, Arc::clone(link));
         } else if let Entry::Vacant(place) = state.peers.entry(link.peer) {
             place.insert(Arc::clone(link));
@@ -494,7 +615,7 @@ impl Receiver for Control {
         let orderly = state.orderly.remove(&link.id);
         if state.clients.remove(&link.id).is_some() {
             state.requests.retain(|id| *id != link.id);
-            let mine = state.claims.iter().filter(|(_, id)| **id == link.id);
+            let mine = state.runs.iter().filter(|(_, flight)| flight.claim == Some(link.id));
             let runs: Vec<u64> = mine.map(|(run, _)| *run).collect();
             drop(state);
             for run in runs.into_iter().filter(|_| !orderly) {

@@ -10,21 +10,21 @@ use crate::store::{Session as StoreSession, StoreWriter};
 use mpcc_ir::plan::{Message, MessageKind, Phase, Role};
 
 /// Fills the store of a compute party, whose setup phase is done.
-pub(super) fn party(session: &mut Session, begin: Begin, seed: Seed) -> Result<(), ServeError> {
+pub(super) fn party(session: &Session, begin: Begin, seed: Seed) -> Result<(), ServeError> {
     fill(session, begin, Some(seed))
 }
 
 /// Fills the store of a client: the masks of its inputs.
 pub(super) fn client(options: ServeOptions) -> Result<Report, ServeError> {
-    let mut session = Session::open(options)?;
+    let session = Session::open(options)?;
     let outcome = session.begin().and_then(|begin| {
-        fill(&mut session, begin, None)?;
+        fill(&session, begin, None)?;
         Ok(Report::new(Role::Client))
     });
-    session.close(u64::MAX, outcome)
+    session.close(outcome)
 }
 
-fn fill(session: &mut Session, begin: Begin, seed: Option<Seed>) -> Result<(), ServeError> {
+fn fill(session: &Session, begin: Begin, seed: Option<Seed>) -> Result<(), ServeError> {
     let (role, control) = (session.options.role, &session.control);
     let writer = StoreWriter::create(&session.options.state_dir)?;
     // What compute parties open ahead, they open when the run takes place.

@@ -31,7 +31,7 @@ pub struct InferOptions {
     pub state_dir: PathBuf,
     /// Take the masks from the store in `state_dir` instead of a dealer.
     pub stored: bool,
-    /// How many runs with these inputs.
+    /// How many runs with these inputs; as many in flight as the plan says.
     pub runs: u64,
     /// How long to wait for the other roles to start.
     pub connect_within: Duration,
@@ -52,6 +52,8 @@ pub struct InferOutcome {
     pub report: Report,
     /// Seconds from the first request to the last output.
     pub wall_s: f64,
+    /// Seconds from one output to the next: from the first to the last of several runs, by the number of runs between.
+    pub s_per_run: Option<f64>,
 }
 
 /// Runs `inputs`, one row-major tensor per input of the plan, through the parties that serve.
@@ -61,26 +63,24 @@ pub struct InferOutcome {
 pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome, ServeError> {
     crate::check::check_plan(&options.plan).map_err(RunError::from)?;
     ClientRun::new(Arc::clone(&options.plan), 0, inputs)?;
-    let mut source = Source::open(options)?;
+    let source = Source::open(options)?;
     let links = Arc::new(Links { log: Arc::clone(&options.log), ..Links::default() });
     let mut hub = connect(options, &source, &links)?;
-    let report = Report::new(Role::Client);
-    let mut outcome = InferOutcome { outputs: vec![], report, wall_s: 0.0 };
-    let mut result = Ok(());
-    outcome.report.begin_runs();
+    let mut client = Client::new(options, source, &links, inputs);
+    let mut report = Report::new(Role::Client);
+    report.begin_runs();
     let start = Instant::now();
-    for _ in 0..options.runs {
-        result = one_run(options, &mut source, &links, inputs, &mut outcome);
-        if result.is_err() {
-            break;
-        }
-    }
-    outcome.wall_s = start.elapsed().as_secs_f64();
-    let why = result.as_ref().err().map_or(String::new(), ToString::to_string);
-    hub.shut_down(u64::MAX, &why);
+    let result = client.run_all();
+    let wall_s = start.elapsed().as_secs_f64();
+    // Parties take a reason for giving up all runs that they have for this client.
+    let why = result.as_ref().err().filter(|_| client.has_asked());
+    hub.shut_down(u64::MAX, &why.map_or(String::new(), ToString::to_string));
     result?;
-    outcome.report = outcome.report.finish(hub.wire_bytes());
-    Ok(outcome)
+    let s_per_run = client.s_per_run();
+    report.trace = client.trace.map(|(_, trace)| trace);
+    let (outputs, runs) = client.done.into_values().unzip();
+    report.runs = runs;
+    Ok(InferOutcome { outputs, report: report.finish(hub.wire_bytes()), wall_s, s_per_run })
 }
 
 /// Where masks come from.
@@ -139,131 +139,211 @@ fn connect(options: &InferOptions, source: &Source, links: &Arc<Links>) -> Resul
     Ok(hub)
 }
 
-fn one_run(
-    options: &InferOptions,
-    source: &mut Source,
-    links: &Links,
-    inputs: &[Vec<f32>],
-    outcome: &mut InferOutcome,
-) -> Result<(), ServeError> {
-    let p0 = Role::Party(0);
-    links.send(p0, Frame::control(Kind::Request, 0, vec![]))?;
-    // There may be other clients before this one, so there is no limit to the wait.
-    let turn = |state: &mut State| {
-        let run = state.accepted.take();
-        run.map(Some).or_else(|| state.ended.contains(&p0).then_some(None))
-    };
-    let run = links.wait(None, "P0's turn", turn)?.ok_or_else(|| no_more_runs(p0))?;
-    let mut client = ClientRun::new(Arc::clone(&options.plan), run, inputs)?;
-    let start = Instant::now();
-    let claimed = claim(options, source, links, &mut client);
-    let mut times = Times::new(options, run);
-    let done = claimed.and_then(|()| exchange(options, links, &mut client, start, &mut times));
-    outcome.report.trace = times.0.map(|(_, trace)| trace);
-    match done {
-        Ok(times) => {
-            let counts = client.counts();
-            let report = RunReport {
-                run,
-                offline_s: times.0,
-                online_s: times.1,
-                sent_online: counts.sent_bytes(Phase::Online),
-                rounds: counts.rounds,
-                ..RunReport::default()
-            };
-            outcome.report.runs.push(report);
-            outcome.outputs.extend(client.outputs());
-            Ok(())
+/// The client's side of many runs.
+struct Client<'a> {
+    options: &'a InferOptions,
+    source: Source,
+    links: &'a Links,
+    inputs: &'a [Vec<f32>],
+    asked: u64,
+    in_flight: BTreeMap<u64, Flight>,
+    /// What complete runs gave. Runs are given out in order of their numbers.
+    done: BTreeMap<u64, (Vec<Output>, RunReport)>,
+    /// When the first output was here, and the last one.
+    outputs: Option<(Instant, Instant)>,
+    /// Since when the oldest run in flight has waited.
+    waiting_since: Instant,
+    trace: Option<(Clock, Trace)>,
+}
+
+/// A run in flight.
+struct Flight {
+    client: ClientRun,
+    start: Instant,
+    /// When the inputs were sent.
+    sent: Option<Instant>,
+}
+
+/// What a client waits for; in the order of arrival, as a run's messages come after it was given.
+enum Event {
+    Accepted(u64),
+    Message(Packet, Instant),
+}
+
+impl<'a> Client<'a> {
+    fn new(
+        options: &'a InferOptions,
+        source: Source,
+        links: &'a Links,
+        inputs: &'a [Vec<f32>],
+    ) -> Self {
+        let depth = usize::from(options.plan.depth);
+        Self {
+            options,
+            source,
+            links,
+            inputs,
+            asked: 0,
+            in_flight: BTreeMap::new(),
+            done: BTreeMap::new(),
+            outputs: None,
+            waiting_since: Instant::now(),
+            trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
         }
-        Err(error) => {
-            let _ = links.send(p0, Frame::control(Kind::Abort, run, vec![]));
-            Err(error)
+    }
+
+    /// Does all runs; after an error, calls off those in flight.
+    fn run_all(&mut self) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        while result.is_ok() && (self.done.len() as u64) < self.options.runs {
+            result = self.go_on();
         }
+        if result.is_err() {
+            for run in self.in_flight.keys() {
+                let _ = self.links.send(Role::Party(0), Frame::control(Kind::Abort, *run, vec![]));
+            }
+        }
+        result
+    }
+
+    /// Whether there are runs in flight, or may be soon.
+    fn has_asked(&self) -> bool {
+        !self.in_flight.is_empty() || !self.links.lock().ended.contains(&Role::Party(0))
+    }
+
+    /// Seconds per run, once the first output is here.
+    fn s_per_run(&self) -> Option<f64> {
+        let (first, last) = self.outputs.filter(|_| self.done.len() > 1)?;
+        Some((last - first).as_secs_f64() / (self.done.len() - 1) as f64)
+    }
+
+    fn go_on(&mut self) -> Result<(), ServeError> {
+        let most = self.done.len() as u64 + u64::from(self.options.plan.depth);
+        while self.asked < self.options.runs.min(most) {
+            self.links.send(Role::Party(0), Frame::control(Kind::Request, 0, vec![]))?;
+            self.asked += 1;
+        }
+        match self.event()? {
+            Event::Accepted(run) => self.begin(run),
+            Event::Message(packet, arrived) => self.deliver(packet, arrived),
+        }
+    }
+
+    /// Waits for what comes next. There may be other clients before this one, so there is no limit to the wait
+    /// for a run; the oldest run in flight has one.
+    fn event(&self) -> Result<Event, ServeError> {
+        let oldest = self.in_flight.first_key_value().map(|(_, flight)| &flight.client);
+        let limit = oldest.and(self.options.stall);
+        let left = limit.map(|limit| limit.saturating_sub(self.waiting_since.elapsed()));
+        let over = |state: &State| {
+            let mut aborted = state.aborted.iter();
+            if let Some((_, role)) = aborted.find(|(run, _)| self.in_flight.contains_key(run)) {
+                return Some(RunError::Aborted { role: *role }.into());
+            }
+            let awaits = |role: &&Role| self.in_flight.values().any(|f| f.client.awaits(**role));
+            if let Some(role) = state.ended.iter().find(awaits) {
+                let why = "it left in the middle of the run; see its log".into();
+                return Some(ServeError::PeerEnded { role: *role, why });
+            }
+            let p0 = Role::Party(0);
+            (oldest.is_none() && state.ended.contains(&p0)).then(|| no_more_runs(p0))
+        };
+        let next =
+            |state: &mut State| state.events.pop_front().map(Ok).or_else(|| over(state).map(Err));
+        match (self.links.wait(left, "", next), oldest) {
+            (Err(ServeError::Waiting { .. }), Some(oldest)) => Err(stalled(self.options, oldest)),
+            (event, _) => event?,
+        }
+    }
+
+    /// `P_0` has given this client a run.
+    fn begin(&mut self, run: u64) -> Result<(), ServeError> {
+        let client = ClientRun::new(Arc::clone(&self.options.plan), run, self.inputs)?;
+        let start = Instant::now();
+        if self.in_flight.is_empty() {
+            self.waiting_since = start;
+        }
+        let mut flight = Flight { client, start, sent: None };
+        let claimed = self.claim(&mut flight.client);
+        self.in_flight.insert(run, flight);
+        claimed?;
+        self.advance(run)
+    }
+
+    fn claim(&mut self, client: &mut ClientRun) -> Result<(), ServeError> {
+        let run = client.run();
+        if !self.links.lock().used.insert(run) {
+            // Masking two inputs with one mask would tell their difference.
+            return Err(wrong_run(Role::Party(0), run, run));
+        }
+        if let Source::Store(store, ledger) = &mut self.source {
+            ledger.reserve(run)?;
+            for packet in store.take(run)? {
+                client.deliver(from_plan(&self.options.plan, packet))?;
+            }
+        }
+        let others: Vec<Role> = self.links.lock().links.keys().copied().collect();
+        for role in others.into_iter().filter(|role| *role != Role::Party(0)) {
+            self.links.send(role, Frame::control(Kind::Claim, run, vec![]))?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, packet: Packet, arrived: Instant) -> Result<(), ServeError> {
+        let run = packet.run;
+        let newest = self.in_flight.last_key_value().map_or(0, |(run, _)| *run);
+        if self.in_flight.first_key_value().is_some_and(|(oldest, _)| *oldest == run) {
+            self.waiting_since = arrived;
+        }
+        record(&mut self.trace, &packet, arrived);
+        let flight = self.in_flight.get_mut(&run);
+        let flight = flight.ok_or_else(|| wrong_run(packet.from, run, newest))?;
+        flight.client.deliver(packet)?;
+        self.advance(run)
+    }
+
+    /// Sends the inputs of a run when their masks are here, and ends it when its outputs are.
+    fn advance(&mut self, run: u64) -> Result<(), ServeError> {
+        let Some(flight) = self.in_flight.get_mut(&run) else { return Ok(()) };
+        if let Some(packets) = flight.client.masked_inputs() {
+            flight.sent = Some(Instant::now());
+            for packet in packets {
+                record(&mut self.trace, &packet, Instant::now());
+                self.links.send(packet.to, data(packet))?;
+            }
+        }
+        let Some((outputs, sent)) = flight.client.outputs().zip(flight.sent) else { return Ok(()) };
+        let (now, counts) = (Instant::now(), flight.client.counts());
+        let report = RunReport {
+            run,
+            offline_s: (sent - flight.start).as_secs_f64(),
+            online_s: (now - sent).as_secs_f64(),
+            sent_online: counts.sent_bytes(Phase::Online),
+            rounds: counts.rounds,
+            ..RunReport::default()
+        };
+        self.in_flight.remove(&run);
+        self.done.insert(run, (outputs, report));
+        self.outputs = Some((self.outputs.map_or(now, |(first, _)| first), now));
+        self.waiting_since = now;
+        Ok(())
     }
 }
 
-/// The messages of a run, where their times are wanted.
-struct Times(Option<(Clock, Trace)>);
-
-impl Times {
-    fn new(options: &InferOptions, run: u64) -> Self {
-        let trace = |clock| (clock, Trace { run, ..Trace::new(Role::Client, 0) });
-        Self(options.trace.map(trace))
-    }
-
-    fn add(&mut self, packet: &Packet, at: Instant) {
-        let Some((clock, trace)) = &mut self.0 else { return };
-        let time = MessageTime { message: packet.message, at_ns: clock.ns(at) };
-        trace.message(packet.phase, packet.to == Role::Client, time);
-    }
+/// Takes note of a message where times are wanted.
+fn record(trace: &mut Option<(Clock, Trace)>, packet: &Packet, at: Instant) {
+    let Some((clock, trace)) = trace else { return };
+    let time = MessageTime { message: packet.message, at_ns: clock.ns(at) };
+    trace.message(packet.run, packet.phase, packet.to == Role::Client, time);
 }
 
 fn no_more_runs(role: Role) -> ServeError {
     ServeError::PeerEnded { role, why: "it serves no more runs".into() }
 }
 
-fn claim(
-    options: &InferOptions,
-    source: &mut Source,
-    links: &Links,
-    client: &mut ClientRun,
-) -> Result<(), ServeError> {
-    let run = client.run();
-    if !links.lock().used.insert(run) {
-        // Masking two inputs with one mask would tell their difference.
-        let source = PeerError::WrongRun { role: Role::Party(0), run, current: run };
-        return Err(RunError::Peer { role: Role::Client, source }.into());
-    }
-    if let Source::Store(store, ledger) = source {
-        ledger.reserve(run)?;
-        for packet in store.take(run)? {
-            client.deliver(from_plan(&options.plan, packet))?;
-        }
-    }
-    let others: Vec<Role> = links.lock().links.keys().copied().collect();
-    for role in others.into_iter().filter(|role| *role != Role::Party(0)) {
-        links.send(role, Frame::control(Kind::Claim, run, vec![]))?;
-    }
-    Ok(())
-}
-
-/// Sends the inputs and collects the outputs; returns the seconds until the masks were there, and from then on.
-fn exchange(
-    options: &InferOptions,
-    links: &Links,
-    client: &mut ClientRun,
-    start: Instant,
-    times: &mut Times,
-) -> Result<(f64, f64), ServeError> {
-    let mut sent = None;
-    loop {
-        if let Some(packets) = client.masked_inputs() {
-            sent = Some((start.elapsed(), Instant::now()));
-            for packet in packets {
-                times.add(&packet, Instant::now());
-                links.send(packet.to, data(packet))?;
-            }
-        }
-        if let (true, Some((waited, since))) = (client.is_done(), sent) {
-            return Ok((waited.as_secs_f64(), since.elapsed().as_secs_f64()));
-        }
-        let next = links.wait(options.stall, "", |state| {
-            let over = |state: &State| state.ended.iter().find(|r| client.awaits(**r)).copied();
-            state.packets.pop_front().map(Ok).or_else(|| over(state).map(Err))
-        });
-        match next {
-            Ok(Ok((packet, arrived))) => {
-                times.add(&packet, arrived);
-                client.deliver(packet)?;
-            }
-            Ok(Err(role)) => {
-                let why = "it left in the middle of the run; see its log".into();
-                return Err(ServeError::PeerEnded { role, why });
-            }
-            Err(ServeError::Waiting { .. }) => return Err(stalled(options, client)),
-            Err(error) => return Err(error),
-        }
-    }
+fn wrong_run(role: Role, run: u64, newest: u64) -> ServeError {
+    let source = PeerError::WrongRun { role, run, newest };
+    RunError::Peer { role: Role::Client, source }.into()
 }
 
 fn stalled(options: &InferOptions, client: &ClientRun) -> ServeError {
@@ -289,9 +369,10 @@ struct Links {
 #[derive(Default)]
 struct State {
     links: BTreeMap<Role, Arc<Link>>,
-    accepted: Option<u64>,
+    events: VecDeque<Event>,
+    /// Runs called off, with who said so.
+    aborted: BTreeMap<u64, Role>,
     used: BTreeSet<u64>,
-    packets: VecDeque<(Packet, Instant)>,
     ended: BTreeSet<Role>,
     failure: Option<ServeError>,
 }
@@ -371,9 +452,14 @@ impl Receiver for Links {
             (Kind::Data, _) => {
                 let packet =
                     Packet { from, to, phase, run, message, depth, payload: frame.payload };
-                self.lock().packets.push_back((packet, Instant::now()));
+                self.lock().events.push_back(Event::Message(packet, Instant::now()));
             }
-            (Kind::Accept, Role::Party(0)) => self.lock().accepted = Some(run),
+            (Kind::Accept, Role::Party(0)) => {
+                self.lock().events.push_back(Event::Accepted(run));
+            }
+            (Kind::Abort, Role::Party(_) | Role::Dealer) => {
+                self.lock().aborted.entry(run).or_insert(from);
+            }
             (Kind::Bye, _) => {
                 self.lock().ended.insert(from);
                 let words = String::from_utf8_lossy(&frame.payload);

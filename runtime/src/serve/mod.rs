@@ -1,7 +1,7 @@
 //! A role as a process: its links, the order of its phases, and what it reports.
 //!
 //! `P_0` gives out runs. All roles reserve the same number in their own ledgers, run its offline phase,
-//! and wait for the client that `P_0` gave the run to. A client that breaks off loses its run, and only that:
+//! and wait for the client that `P_0` gave the run to. As many runs are in flight as the plan says. A client that breaks off loses its run, and only that:
 //! the number is used up and the next run begins. Anything wrong among the parties and the dealer ends the process with
 //! an error that names the other role.
 
@@ -14,6 +14,7 @@ mod owner;
 mod party;
 mod report;
 mod session;
+mod slots;
 
 pub use error::ServeError;
 pub use infer::{InferOptions, InferOutcome, infer};

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(super) fn serve(options: ServeOptions) -> Result<Report, ServeError> {
     let mut session = Session::open(options)?;
     let outcome = run(&mut session);
-    session.close(u64::MAX, outcome)
+    session.close(outcome)
 }
 
 fn run(session: &mut Session) -> Result<Report, ServeError> {

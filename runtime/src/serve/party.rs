@@ -5,35 +5,51 @@ use super::error::ServeError;
 use super::fill;
 use super::report::{Report, RunReport};
 use super::session::{Machine, ServeOptions, Session};
+use super::slots::serve_runs;
+use crate::arena::Arena;
 use crate::error::RunError;
 use crate::net::frame::Kind;
 use crate::share::Seed;
+use crate::store::Store;
 use mpcc_ir::plan::{Phase, Role};
+use std::sync::Arc;
 
 pub(super) fn serve(options: ServeOptions) -> Result<Report, ServeError> {
     let mut session = Session::open(options)?;
-    let mut next = 0;
-    let outcome = run(&mut session, &mut next);
-    session.close(next, outcome)
+    let outcome = run(&mut session);
+    session.close(outcome)
 }
 
-fn run(session: &mut Session, next: &mut u64) -> Result<Report, ServeError> {
+fn run(session: &mut Session) -> Result<Report, ServeError> {
     let begin = session.begin()?;
     let Role::Party(party) = session.options.role else { return Err(ServeError::ClientServes) };
     let seed = take_seed(session, party)?;
     let keep = Seed::from_bytes(*seed.expose_bytes());
-    let mut machine = session.machine(vec![(party, seed)])?;
+    let machine = session.machine(vec![(party, seed)])?;
+    let session = &*session;
     let mut report = Report::new(session.options.role);
-    setup(session, &mut machine, &mut report)?;
-    if session.options.fill.is_some() {
-        fill::party(session, begin, keep)?;
-        *next = u64::MAX;
-        return Ok(report);
-    }
-    drop(keep);
-    serve_runs(session, &mut machine, begin, &mut report, next)?;
+    machine.with_threads(&session.control, || work(session, &machine, begin, keep, &mut report))?;
     report.trace = machine.into_trace();
     Ok(report)
+}
+
+fn work(
+    session: &Session,
+    machine: &Machine,
+    begin: Begin,
+    seed: Seed,
+    report: &mut Report,
+) -> Result<(), ServeError> {
+    let stored = session.store.as_ref().map(Store::setup).transpose()?;
+    machine.setup(&session.control, stored, report)?;
+    if session.options.fill.is_some() {
+        return fill::party(session, begin, seed);
+    }
+    drop(seed);
+    let limit = session.options.runs.unwrap_or(u64::MAX);
+    let one_run = |arena: &Arc<Arena>, run| one_run(session, machine, arena, run);
+    report.runs = serve_runs(session, machine, limit, |run| can_begin(session, run), one_run)?;
+    Ok(())
 }
 
 /// The seed of the store, or a fresh one that the dealer learns.
@@ -48,59 +64,23 @@ fn take_seed(session: &Session, party: u8) -> Result<Seed, ServeError> {
     Ok(seed)
 }
 
-fn setup(session: &Session, machine: &mut Machine, report: &mut Report) -> Result<(), ServeError> {
-    let stored = match &session.store {
-        Some(store) => Some(store.setup()?),
-        None => None,
-    };
-    let (executor, done) = machine.phase(&session.control, (Phase::Setup, 0), stored, || ());
-    done?;
-    report.setup(executor.elapsed().as_secs_f64(), &executor.counts());
-    session.control.say(&format!("ready after {:.2} s of setup", report.setup_s));
-    Ok(())
-}
-
-fn serve_runs(
-    session: &mut Session,
-    machine: &mut Machine,
-    begin: Begin,
-    report: &mut Report,
-    next: &mut u64,
-) -> Result<(), ServeError> {
-    *next = begin.first;
-    let limit = session.options.runs.unwrap_or(u64::MAX);
-    while (report.runs.len() as u64) < limit && !session.control.ends_before(*next) {
-        if session.store.as_ref().is_some_and(|store| !store.has(*next)) {
-            session.control.say("the store is used up; run `mpcc-party fill` again at all roles");
-            break;
-        }
-        match one_run(session, machine, *next) {
-            Ok(run) => report.runs.push(run),
-            // Called off by the end of the session: the run has not been used by anyone.
-            Err(ServeError::Run(RunError::Aborted { .. }))
-                if session.control.ends_before(*next) =>
-            {
-                break;
-            }
-            Err(ServeError::Run(RunError::Aborted { .. })) => {}
-            Err(ServeError::Run(RunError::Stalled { phase: Phase::Online, .. })) => {
-                session.control.abort(*next, "a message did not come in time");
-            }
-            Err(error) => return Err(error),
-        }
-        *next += 1;
+/// Reserves `run`, unless the store does not have it.
+fn can_begin(session: &Session, run: u64) -> Result<bool, ServeError> {
+    if session.store.as_ref().is_some_and(|store| !store.has(run)) {
+        session.control.say("the store is used up; run `mpcc-party fill` again at all roles");
+        return Ok(false);
     }
-    Ok(())
+    session.ledger().reserve(run)?;
+    Ok(true)
 }
 
 fn one_run(
-    session: &mut Session,
-    machine: &mut Machine,
+    session: &Session,
+    machine: &Machine,
+    arena: &Arc<Arena>,
     run: u64,
 ) -> Result<RunReport, ServeError> {
-    session.ledger.reserve(run)?;
     let control: &Control = &session.control;
-    control.begin_run(run);
     let mut report = RunReport { run, ..RunReport::default() };
     let stored = if let Some(store) = &session.store {
         Some(store.take(run)?)
@@ -108,7 +88,7 @@ fn one_run(
         control.tell(&[Role::Dealer], Kind::Ready, run, &[]);
         None
     };
-    let (executor, done) = machine.phase(control, (Phase::Offline, run), stored, || ());
+    let (executor, done) = machine.phase(control, arena, (Phase::Offline, run), stored, || ());
     done?;
     report.add(&executor);
     if control.role == Role::Party(0) {
@@ -121,7 +101,7 @@ fn one_run(
             control.offer(run);
         }
     };
-    let (executor, done) = machine.phase(control, (Phase::Online, run), None, opened);
+    let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, opened);
     done?;
     report.add(&executor);
     // A party that needs nothing of the client is done before it: what it reveals waits here.

@@ -64,7 +64,7 @@ pub struct Report {
     pub wire_bytes: u64,
     /// Openings on the longest causal chain, over all runs.
     pub rounds: u32,
-    /// When each step of the setup and of the last run was executed, where that was asked for. Not part of
+    /// When each step of the setup and of the last runs was executed, where that was asked for. Not part of
     /// the serialised report: it may be long.
     #[serde(skip)]
     pub trace: Option<Trace>,

@@ -5,7 +5,7 @@ use super::error::ServeError;
 use super::report::Report;
 use crate::arena::Arena;
 use crate::error::RunError;
-use crate::executor::{Executor, Outbox, Until, work_on};
+use crate::executor::Executor;
 use crate::kernels::Scratch;
 use crate::ledger::Ledger;
 use crate::net::frame::Kind;
@@ -13,6 +13,7 @@ use crate::net::handshake::{Hello, Mode, VERSION};
 use crate::net::hub::{Hub, HubOptions, Receiver};
 use crate::packet::Packet;
 use crate::params::Params;
+use crate::pool::{Pool, Until};
 use crate::role::RoleState;
 use crate::share::Seed;
 use crate::store::Store;
@@ -22,7 +23,7 @@ use mpcc_ir::weights::Weights;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Takes lines for people: progress, refused connections, runs called off.
@@ -64,7 +65,7 @@ pub struct ServeOptions {
     pub stop: StopHandle,
 }
 
-/// Ends a session from another thread, after the run that a client has, if any.
+/// Ends a session from another thread, after the runs that clients have, if any.
 #[derive(Clone, Default)]
 pub struct StopHandle(Arc<Mutex<Stop>>);
 
@@ -97,7 +98,7 @@ impl StopHandle {
 pub(super) struct Session {
     pub(super) options: ServeOptions,
     pub(super) control: Arc<Control>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Mutex<Ledger>,
     pub(super) store: Option<Store>,
     hub: Hub,
 }
@@ -173,7 +174,7 @@ impl Session {
         let callees = partners(&plan, role, mode).into_iter().filter(|r| rank(*r) < rank(role));
         let connect = addresses(role, &options.peers, callees)?;
         let log = Arc::clone(&options.log);
-        let control = Control::new(role, Arc::clone(&plan), log, mode == Mode::Fill);
+        let control = Control::new(role, Arc::clone(&plan), log, mode);
         options.stop.watch(&control);
         let next_run = ledger.next();
         let plan_id = options.plan_digest;
@@ -187,7 +188,7 @@ impl Session {
         };
         let receiver: Arc<dyn Receiver> = Arc::<Control>::clone(&control);
         let hub = Hub::start(hub, receiver).map_err(ServeError::Network)?;
-        Ok(Self { options, control, ledger, store, hub })
+        Ok(Self { options, control, ledger: Mutex::new(ledger), store, hub })
     }
 
     /// Waits for the others; `P_0` then starts the session, and all learn how.
@@ -208,8 +209,9 @@ impl Session {
         let ready = |state: &mut super::control::State| state.begin;
         let begin = control.wait(Some(within), |_| "P0's start of the session".into(), ready)?;
         let own = self.options.role;
-        if begin.first < self.ledger.next() {
-            let (run, next) = (begin.first, self.ledger.next());
+        let next = self.ledger().next();
+        if begin.first < next {
+            let run = begin.first;
             return Err(ServeError::RunBehind { own, run, next });
         }
         if matches!(mode, Mode::Stored(id) if id != begin.deployment) {
@@ -230,7 +232,7 @@ impl Session {
         let state = self.control.lock();
         let theirs = state.peers.values().map(|link| link.hello.next_run).max();
         let stored = self.store.as_ref().map_or(1, |store| store.session().first);
-        let first = self.ledger.next().max(theirs.unwrap_or(1)).max(stored);
+        let first = self.ledger().next().max(theirs.unwrap_or(1)).max(stored);
         Ok(Begin { deployment, first, count: self.options.fill.unwrap_or(0) })
     }
 
@@ -241,19 +243,22 @@ impl Session {
             Some(weights) => Params::owned(&plan, weights)?,
             None => Params::public(),
         };
+        let depth = usize::from(plan.depth);
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
-        let arena = role.run_arena()?;
-        let scratch: Vec<Scratch> =
-            (0..self.options.threads.max(1)).map(|_| Scratch::new()).collect();
-        let trace = Trace::new(self.options.role, scratch.len());
+        let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
+        let threads = self.options.threads.max(1);
+        let trace = Mutex::new(Trace::new(self.options.role, threads, depth));
         let trace = self.options.trace.map(|clock| (clock, trace));
-        Ok(Machine { role, arena, scratch, stall: self.options.stall, trace })
+        Ok(Machine { role, arenas, threads, stall: self.options.stall, trace })
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the links, and says what the session was.
     pub(super) fn close(
         mut self,
-        next_run: u64,
         outcome: Result<Report, ServeError>,
     ) -> Result<Report, ServeError> {
         let outcome = outcome.map_err(|error| self.control.cause(error));
@@ -261,7 +266,7 @@ impl Session {
             Ok(_) | Err(ServeError::Stopped) => String::new(),
             Err(error) => error.to_string(),
         };
-        self.hub.shut_down(next_run, &why);
+        self.hub.shut_down(self.control.first_undone(), &why);
         let report = outcome?.finish(self.hub.wire_bytes());
         Ok(report)
     }
@@ -270,52 +275,109 @@ impl Session {
 /// A role's state and memory.
 pub(super) struct Machine {
     pub(super) role: Arc<RoleState>,
-    arena: Arc<Arena>,
-    scratch: Vec<Scratch>,
+    /// One per run in flight.
+    pub(super) arenas: Vec<Arc<Arena>>,
+    threads: usize,
     stall: Option<Duration>,
-    trace: Option<(Clock, Trace)>,
+    trace: Option<(Clock, Mutex<Trace>)>,
 }
 
 impl Machine {
+    /// Does `work` while compute threads execute the steps of the phases that it starts.
+    pub(super) fn with_threads<T>(
+        &self,
+        control: &Control,
+        work: impl FnOnce() -> Result<T, ServeError>,
+    ) -> Result<T, ServeError> {
+        let (pool, stall) = (self.role.pool(), self.stall);
+        std::thread::scope(|scope| {
+            // Also when `work` panics: the scope waits for its threads.
+            let close = Close(pool);
+            let mut threads = Vec::new();
+            for thread in 0..self.threads {
+                let body = move || {
+                    let until = Until::Closed { stall };
+                    pool.work(until, thread as u16, &mut Scratch::new(), control);
+                };
+                let name = format!("mpcc-{thread}");
+                let spawned = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
+                let (role, count) = (self.role.role(), self.threads);
+                threads.push(spawned.map_err(|_| RunError::Threads { role, threads: count })?);
+            }
+            let done = work();
+            drop(close);
+            // The phase that lost a thread to a panic has said so.
+            for thread in threads {
+                drop(thread.join());
+            }
+            done
+        })
+    }
+
+    /// Runs the setup phase and reports it.
+    pub(super) fn setup(
+        &self,
+        control: &Control,
+        stored: Option<Vec<Packet>>,
+        report: &mut Report,
+    ) -> Result<(), ServeError> {
+        let (executor, done) =
+            self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, || ());
+        done?;
+        report.setup(executor.elapsed().as_secs_f64(), &executor.counts());
+        control.say(&format!("ready after {:.2} s of setup", report.setup_s));
+        Ok(())
+    }
+
     /// Runs one phase. `stored` messages are delivered first; `opened` is called when the phase can take others.
     pub(super) fn phase(
-        &mut self,
+        &self,
         control: &Control,
+        arena: &Arc<Arena>,
         (phase, run): (Phase, u64),
         stored: Option<Vec<Packet>>,
         opened: impl FnOnce(),
     ) -> (Arc<Executor>, Result<(), RunError>) {
-        let executor = self.role.start(phase, run, &self.arena);
+        let (role, pool) = (&self.role, self.role.pool());
+        let executor = role.start(phase, run, arena);
         if let Some((clock, _)) = &self.trace {
             executor.record(*clock);
         }
-        let outbox: &dyn Outbox = match (&stored, phase) {
-            // What the stored messages of a setup answer was sent when the store was filled.
-            (Some(_), Phase::Setup) => &Nowhere,
-            _ => control,
-        };
-        let begin = || {
+        let execute = || {
             control.mailbox.open(&executor)?;
             for packet in stored.unwrap_or_default() {
-                executor.deliver(from_plan(self.role.plan(), packet))?;
+                executor.deliver(from_plan(role.plan(), packet))?;
             }
             if phase != Phase::Setup && control.is_off(run) {
-                executor.fail(RunError::Aborted { role: self.role.role() });
+                executor.fail(RunError::Aborted { role: role.role() });
             }
+            pool.add(&executor);
             opened();
-            work_on(&executor, Until::Done(self.stall), &mut self.scratch, outbox)
+            let done = executor.wait();
+            pool.remove(&executor);
+            done
         };
-        let done = begin();
+        let done = execute();
         control.mailbox.close(&executor);
-        if let Some(((_, trace), phase)) = self.trace.as_mut().zip(executor.trace()) {
-            trace.add(run, phase);
+        if let Some(((_, trace), phase)) = self.trace.as_ref().zip(executor.trace()) {
+            trace.lock().unwrap_or_else(PoisonError::into_inner).add(phase);
         }
         (executor, done)
     }
 
-    /// What was recorded in the setup and in the last run.
+    /// What was recorded in the setup and in the last runs.
     pub(super) fn into_trace(self) -> Option<Trace> {
-        self.trace.map(|(_, trace)| trace)
+        let (_, trace) = self.trace?;
+        Some(trace.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Lets the threads of a pool go, whatever happens.
+struct Close<'a>(&'a Pool);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -323,13 +385,4 @@ impl Machine {
 pub(super) fn from_plan(plan: &Plan, packet: Packet) -> Packet {
     let from = plan.messages.get(packet.message as usize).map_or(packet.from, |m| m.from);
     Packet { from, ..packet }
-}
-
-/// An outbox for messages that nobody needs.
-struct Nowhere;
-
-impl Outbox for Nowhere {
-    fn send(&self, _: Packet) -> Result<(), RunError> {
-        Ok(())
-    }
 }

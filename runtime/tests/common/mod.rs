@@ -231,6 +231,7 @@ impl Builder {
             word,
             parties,
             weights,
+            depth: 1,
             inputs: vec![],
             outputs: vec![],
             params: vec![],

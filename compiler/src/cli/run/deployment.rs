@@ -101,6 +101,7 @@ impl Deployment {
         )?;
         let reports = children.finish()?;
         progress.finish();
-        Ok(Summary { outcome, reports, forecast: self.plan.forecast.clone() })
+        let (forecast, depth) = (self.plan.forecast.clone(), self.plan.depth);
+        Ok(Summary { outcome, reports, forecast, depth })
     }
 }

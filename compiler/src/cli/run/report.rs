@@ -15,6 +15,8 @@ pub(crate) struct Summary {
     pub(crate) outcome: InferOutcome,
     pub(crate) reports: Vec<(Role, Report)>,
     pub(crate) forecast: Option<Forecast>,
+    /// Runs in flight.
+    pub(crate) depth: u8,
 }
 
 /// How far the outputs are from those expected.
@@ -172,6 +174,9 @@ impl Summary {
         };
         object["busy_s"] = per_role(&|report| middle(report, |run| run.busy_s));
         object["wait_s"] = per_role(&|report| middle(report, |run| run.wait_s));
+        object["depth"] = json!(self.depth);
+        object["s_per_run"] = json!(self.outcome.s_per_run);
+        object["runs_per_s"] = json!(self.outcome.s_per_run.map(f64::recip));
         object["role_online_s"] = per_role(&|report| json!(report.online_s));
         let Some(forecast) = &self.forecast else { return };
         let wire_s = |bytes: u64| bytes as f64 / forecast.bytes_per_us * 1e-6;
@@ -182,6 +187,24 @@ impl Summary {
         object["predicted_s"] = json!(forecast.online_us * 1e-6);
         object["predicted_offline_s"] = json!(forecast.offline_us * 1e-6);
         object["lower_bound_s"] = json!(forecast.bound_us() * 1e-6);
+        object["predicted_s_per_run"] = json!(forecast.us_per_run(self.depth) * 1e-6);
+        object["lower_bound_s_per_run"] = json!(forecast.bound_us_per_run(self.depth) * 1e-6);
+    }
+
+    /// Measured and predicted throughput, where several runs show one.
+    pub(crate) fn throughput(&self) -> Option<String> {
+        let s_per_run = self.outcome.s_per_run?;
+        let predicted = self.forecast.as_ref().map(|forecast| {
+            let [predicted, bound] =
+                [forecast.us_per_run(self.depth), forecast.bound_us_per_run(self.depth)];
+            format!(" (predicted: {:.4} s, and at least {:.4} s)", predicted * 1e-6, bound * 1e-6)
+        });
+        Some(format!(
+            "throughput: {s_per_run:.4} s a run, {:.2} runs a second, with {} in flight{}",
+            s_per_run.recip(),
+            self.depth,
+            predicted.unwrap_or_default(),
+        ))
     }
 
     pub(crate) fn as_text(&self, difference: Option<&Difference>) -> String {
@@ -209,6 +232,9 @@ impl Summary {
                 online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
             );
+        }
+        if let Some(throughput) = self.throughput() {
+            let _ = writeln!(out, "{throughput}");
         }
         for (role, report) in &self.reports {
             let sent = &report.sent_bytes;

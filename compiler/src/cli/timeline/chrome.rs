@@ -86,10 +86,11 @@ impl Events<'_> {
             "cat": bar.phase.to_string(),
             "args": {
                 "layer": layer.name, "layer_op": layer.op, "op": describe::step(plan, step),
-                "bytes": describe::bytes(step), "step": bar.step,
+                "bytes": describe::bytes(step), "step": bar.step, "run": bar.run,
             },
         });
-        let arrow = |end: &str, id: u32| {
+        let arrow = |end: &str, message: u32| {
+            let id = bar.run * plan.messages.len() as u64 + u64::from(message);
             json!({
                 "ph": end, "bp": "e", "id": id, "name": "message",
                 "cat": "message", "pid": pid, "tid": tid, "ts": ts,
@@ -124,7 +125,7 @@ impl Events<'_> {
             "cat": message.phase.to_string(),
             "args": {
                 "layer": layer.name, "op": describe::message(self.plan, wire.message),
-                "bytes": message.bytes, "message": wire.message,
+                "bytes": message.bytes, "message": wire.message, "run": wire.run,
                 "handed_over": wire.handed.map(|at| self.time(at)),
             },
         })

@@ -1,6 +1,7 @@
 //! When what happened, measured or predicted, in one form.
 //!
-//! All times are microseconds; the online phase begins at 0, when the client sends its input. A link carries
+//! All times are microseconds; the online phase of the last run begins at 0, when the client sends its input. Runs that
+//! were in flight with it are there too, and phases are those of the last one. A link carries
 //! its messages in order, so a message is on the wire from when it was handed over, or the one before it had
 //! arrived, to its own arrival.
 
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 /// A step at its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bar {
+    /// The run, 0 for the setup and for predictions.
+    pub(super) run: u64,
     pub(super) phase: Phase,
     /// Index in the role's phase.
     pub(super) step: u32,
@@ -22,6 +25,8 @@ pub(super) struct Bar {
 /// A message at its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Wire {
+    /// As in a bar.
+    pub(super) run: u64,
     pub(super) message: u32,
     /// When it was handed to the transport, where that is known.
     pub(super) handed: Option<f64>,
@@ -54,7 +59,10 @@ pub(super) struct History {
     pub(super) roles: Vec<RoleHistory>,
     /// In order of time for each pair of roles.
     pub(super) wires: Vec<Wire>,
+    /// Phases of the last run.
     pub(super) windows: Vec<Window>,
+    /// The last run, 0 for predictions.
+    pub(super) run: u64,
 }
 
 /// What a role did in a phase: busy threads, threads that waited, its links in use.
@@ -72,17 +80,20 @@ impl History {
     /// What the roles recorded; `None` where nothing was.
     pub(super) fn measured(plan: &Plan, traces: &[Trace]) -> Option<Self> {
         let phases = || traces.iter().flat_map(|trace| &trace.phases);
-        let origin = origin_ns(plan, &phases().collect::<Vec<_>>())?;
+        let last = phases().map(|phase| phase.run).max()?;
+        let origin =
+            origin_ns(plan, &phases().filter(|p| p.run == last || p.run == 0).collect::<Vec<_>>())?;
         let us = |ns: u64| (i128::from(ns) - i128::from(origin)) as f64 / 1e3;
         let (mut handed, mut arrived) = (BTreeMap::new(), BTreeMap::new());
         for phase in phases() {
-            handed.extend(phase.sent.iter().map(|m| (m.message, us(m.at_ns))));
-            arrived.extend(phase.received.iter().map(|m| (m.message, us(m.at_ns))));
+            handed.extend(phase.sent.iter().map(|m| ((phase.run, m.message), us(m.at_ns))));
+            arrived.extend(phase.received.iter().map(|m| ((phase.run, m.message), us(m.at_ns))));
         }
         let role = |trace: &Trace| {
             let mut bars = Vec::new();
             for phase in &trace.phases {
                 bars.extend(phase.steps.iter().map(|s| Bar {
+                    run: phase.run,
                     phase: phase.phase,
                     step: s.step,
                     thread: s.thread,
@@ -95,7 +106,7 @@ impl History {
         };
         let mut roles: Vec<RoleHistory> = traces.iter().map(role).collect();
         roles.sort_by_key(|history| history.role);
-        Some(Self::new(plan, roles, wires(plan, &handed, &arrived)))
+        Some(Self::new(plan, roles, wires(plan, &handed, &arrived), last))
     }
 
     /// What the plan predicts; `None` where it predicts nothing. Each phase begins when it began in `beside`, or when the
@@ -126,12 +137,12 @@ impl History {
                 let begin = begins(phase);
                 for (at, step) in role.steps(phase).iter().enumerate() {
                     let (start, end) = (begin + step.predicted_us.0, begin + step.predicted_us.1);
-                    bars.push(Bar { phase, step: at as u32, thread: 0, start, end });
+                    bars.push(Bar { run: 0, phase, step: at as u32, thread: 0, start, end });
                     if let StepOp::Send { message, .. } = step.op {
-                        handed.insert(message, end);
+                        handed.insert((0, message), end);
                     }
                     if let StepOp::Receive { message, .. } = step.op {
-                        arrived.insert(message, start);
+                        arrived.insert((0, message), start);
                     }
                 }
             }
@@ -139,13 +150,19 @@ impl History {
             let threads = spread(&mut bars);
             roles.push(RoleHistory { role: role.role, threads, bars });
         }
-        Some(Self::new(plan, roles, wires(plan, &handed, &arrived)))
+        Some(Self::new(plan, roles, wires(plan, &handed, &arrived), 0))
     }
 
-    fn new(plan: &Plan, roles: Vec<RoleHistory>, wires: Vec<Wire>) -> Self {
+    fn new(plan: &Plan, roles: Vec<RoleHistory>, wires: Vec<Wire>, last: u64) -> Self {
+        let is_shown = |run: u64| run == last || run == 0;
         let windows = Phase::ALL.into_iter().filter_map(|phase| {
-            let bars = roles.iter().flat_map(|role| &role.bars).filter(|bar| bar.phase == phase);
-            let of_phase = |wire: &&Wire| plan.messages[wire.message as usize].phase == phase;
+            let bars = roles
+                .iter()
+                .flat_map(|role| &role.bars)
+                .filter(|bar| bar.phase == phase && is_shown(bar.run));
+            let of_phase = |wire: &&Wire| {
+                plan.messages[wire.message as usize].phase == phase && is_shown(wire.run)
+            };
             let wires = wires.iter().filter(of_phase);
             let spans = bars.map(|bar| (bar.start, bar.end));
             let spans = spans.chain(wires.map(|wire| (wire.handed.unwrap_or(wire.end), wire.end)));
@@ -155,22 +172,28 @@ impl History {
             Some(Window { phase, start, end })
         });
         let windows = windows.collect();
-        Self { roles, wires, windows }
+        Self { roles, wires, windows, run: last }
     }
 
-    /// What `role` did in the phase of `window`.
+    /// Whether something belongs to the last run or to the setup.
+    fn is_shown(&self, run: u64) -> bool {
+        run == self.run || run == 0
+    }
+
+    /// What `role` did in the phase of `window`. A thread that is busy with another run does not wait.
     pub(super) fn totals(&self, plan: &Plan, role: &RoleHistory, window: &Window) -> Totals {
         let mut totals = Totals::default();
-        let bars = || role.bars.iter().filter(|bar| bar.phase == window.phase);
-        totals.busy = bars().map(|bar| bar.end - bar.start).sum();
+        let own = |bar: &&Bar| bar.phase == window.phase && self.is_shown(bar.run);
+        totals.busy = role.bars.iter().filter(own).map(|bar| bar.end - bar.start).sum();
         for thread in 0..role.threads {
-            let own = bars().filter(|bar| bar.thread == thread);
+            let own = role.bars.iter().filter(|bar| bar.thread == thread);
             totals.wait += window.end - window.start - covered(own.map(span), window);
         }
         let wires = |own: fn(&mpcc_ir::plan::Message) -> Role| {
             let of_role = move |wire: &&Wire| {
                 let message = &plan.messages[wire.message as usize];
-                message.phase == window.phase && own(message) == role.role
+                let is_its = message.phase == window.phase && own(message) == role.role;
+                is_its && self.is_shown(wire.run)
             };
             self.wires.iter().filter(of_role).copied().collect::<Vec<Wire>>()
         };
@@ -218,12 +241,16 @@ fn origin_ns(plan: &Plan, phases: &[&PhaseTrace]) -> Option<u64> {
 }
 
 /// Messages that have arrived, one after the other on each link.
-fn wires(plan: &Plan, handed: &BTreeMap<u32, f64>, arrived: &BTreeMap<u32, f64>) -> Vec<Wire> {
+fn wires(
+    plan: &Plan,
+    handed: &BTreeMap<(u64, u32), f64>,
+    arrived: &BTreeMap<(u64, u32), f64>,
+) -> Vec<Wire> {
     let mut wires: Vec<Wire> = arrived
         .iter()
-        .map(|(&message, &end)| {
-            let handed = handed.get(&message).map(|at| at.min(end));
-            Wire { message, handed, start: handed.unwrap_or(end), end }
+        .map(|(&(run, message), &end)| {
+            let handed = handed.get(&(run, message)).map(|at| at.min(end));
+            Wire { run, message, handed, start: handed.unwrap_or(end), end }
         })
         .collect();
     wires.sort_by(|a, b| a.end.total_cmp(&b.end));

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Files that show when a run did what
 #[derive(clap::Args)]
 pub(crate) struct TraceFiles {
-    /// When each step of the last run was executed, as trace events for Perfetto or `chrome://tracing`
+    /// When each step of the last run, and of those in flight with it, was executed, as trace events for Perfetto or `chrome://tracing`
     #[arg(long, value_name = "OUT.json")]
     trace: Option<PathBuf>,
     /// The same as a page: compute lanes, wire and waits of each role, beside what the plan predicts

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 // A row of numbers per bar, in this order.
-const WIDTH = 9, START = 0, TIME = 1, KIND = 2, LAYER = 3, WORDS = 4, NUMBER = 5, PHASE = 6, BYTES = 7, QUEUED = 8;
+const WIDTH = 10, START = 0, TIME = 1, KIND = 2, LAYER = 3, WORDS = 4, NUMBER = 5, PHASE = 6, BYTES = 7, QUEUED = 8, RUN = 9;
 const WIRE = 4;
 const view = { from: 0, to: 1 };
 const lanes = [];
@@ -40,7 +40,7 @@ function build() {
   document.getElementById("title").textContent = `${data.model}: ${what} timeline`;
   const length = source => windowsOf(source).map(w => `${data.phases[w.phase]} ${time(w.end - w.start)}`).join(", ");
   const about = [data.about];
-  if (data.measured) about.push("measured: " + length("measured"));
+  if (data.measured) about.push(`measured, run ${data.run}: ` + length("measured"));
   about.push(data.predicted ? "predicted: " + length("predicted") : "no prediction in this plan");
   document.getElementById("about").textContent = about.join("; ");
   const views = document.getElementById("views");
@@ -309,7 +309,9 @@ function describe(lane, at) {
     const wire = row[KIND] === WIRE;
     const lines = [data.words[row[WORDS]]];
     if (op) lines.push(`in ${op}`);
-    lines.push(`${since(row[PHASE], row[START], lane)}, for ${time(row[TIME])}`);
+    const other = row[RUN] > 0 && row[RUN] !== data.run;
+    const at = other ? `${data.phases[row[PHASE]]} of run ${row[RUN]}` : since(row[PHASE], row[START], lane);
+    lines.push(`${at}, for ${time(row[TIME])}`);
     if (wire && row[QUEUED] > 0) lines.push(`handed over ${time(row[QUEUED])} before, behind other messages`);
     if (wire && row[QUEUED] < 0) lines.push("only the arrival is known");
     lines.push(wire || row[KIND] === 3 ? bytes(row[BYTES]) : `${bytes(row[BYTES])} of buffers; step ${row[NUMBER]}`);

@@ -39,6 +39,7 @@ pub(super) fn html(
         "about": format!("{}-bit ring, {} compute parties, weights {}", plan.word.bits(), plan.parties, plan.weights),
         "measured": measured.is_some(),
         "predicted": predicted.is_some(),
+        "run": measured.map(|history| history.run),
         "phases": Phase::ALL.map(|phase| phase.to_string()),
         "kinds": Kind::ALL.map(|(_, name)| name),
         "layers": plan.layers.iter().map(|l| json!([l.name, l.op])).collect::<Vec<_>>(),
@@ -133,8 +134,8 @@ fn lanes(
     lanes
 }
 
-/// Start, duration, kind, layer, words, step, phase, bytes; -1 for the time of handing over.
-fn bar_row(plan: &Plan, own: &RoleHistory, bar: &Bar, words: &mut Words) -> Option<[f64; 9]> {
+/// Start, duration, kind, layer, words, step, phase, bytes; -1 for the time of handing over; run.
+fn bar_row(plan: &Plan, own: &RoleHistory, bar: &Bar, words: &mut Words) -> Option<[f64; 10]> {
     let step = step_of(plan, own.role, bar.phase, bar.step)?;
     let text = format!("{}: {}", describe::word(&step.op), describe::step(plan, step));
     Some([
@@ -147,11 +148,12 @@ fn bar_row(plan: &Plan, own: &RoleHistory, bar: &Bar, words: &mut Words) -> Opti
         bar.phase as usize as f64,
         describe::bytes(step) as f64,
         -1.0,
+        bar.run as f64,
     ])
 }
 
-/// The same for a message; the last number is how long it waited for the link, -1 where that is not known.
-fn wire_row(plan: &Plan, wire: &Wire, words: &mut Words) -> [f64; 9] {
+/// The same for a message; the last but one is how long it waited for the link, -1 where that is not known.
+fn wire_row(plan: &Plan, wire: &Wire, words: &mut Words) -> [f64; 10] {
     let message = &plan.messages[wire.message as usize];
     [
         rounded(wire.start),
@@ -163,5 +165,6 @@ fn wire_row(plan: &Plan, wire: &Wire, words: &mut Words) -> [f64; 9] {
         message.phase as usize as f64,
         message.bytes as f64,
         wire.handed.map_or(-1.0, |at| rounded(wire.start - at)),
+        wire.run as f64,
     ]
 }

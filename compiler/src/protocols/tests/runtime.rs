@@ -96,6 +96,7 @@ fn assert_agree(text: &str, word: Word, input: &[i64], params: &[Vec<i64>]) {
                 parties,
                 weights: mode,
                 overlap: Overlap::Pipelined,
+                depth: 1,
                 chunks: Some(4),
             };
             let plan =

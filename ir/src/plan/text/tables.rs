@@ -41,6 +41,8 @@ record!(Forecast {
     compute_us,
     wire_us,
     latency_us,
+    run_compute_us,
+    run_wire_us,
     choices
 });
 record!(Message { from, to, phase, kind, bytes, round, layer });
@@ -50,11 +52,12 @@ impl Plan {
         let _ = writeln!(out, "  name {:?}", self.name);
         let _ = writeln!(out, "  model_digest \"{}\"", hex(&self.model_digest));
         let _ = writeln!(out, "  weights_digest \"{}\"", hex(&self.weights_digest));
-        let (word, parties, weights) = (self.word.bits(), self.parties, self.weights);
-        let _ = writeln!(out, "  word {word} parties {parties} weights {weights}");
+        let Self { parties, weights, depth, .. } = self;
+        let word = self.word.bits();
+        let _ = writeln!(out, "  word {word} parties {parties} weights {weights} depth {depth}");
     }
 
-    /// A plan with everything up to `weights`, the rest empty.
+    /// A plan with everything up to `depth`, the rest empty.
     pub(super) fn parse_header(lexer: &mut Lexer<'_>) -> Result<Self, ParseError> {
         Ok(Self {
             name: field("name", lexer)?,
@@ -63,6 +66,7 @@ impl Plan {
             word: field("word", lexer)?,
             parties: field("parties", lexer)?,
             weights: field("weights", lexer)?,
+            depth: field("depth", lexer)?,
             inputs: Vec::new(),
             outputs: Vec::new(),
             params: Vec::new(),

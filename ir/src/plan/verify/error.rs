@@ -1,6 +1,6 @@
 //! Which rule a plan breaks, and where.
 
-use crate::plan::{MessageKind, Phase, Role, Span};
+use crate::plan::{MAX_DEPTH, MessageKind, Phase, Role, Span};
 use std::fmt;
 
 /// A plan that must not be run.
@@ -50,6 +50,8 @@ impl fmt::Display for Place {
 pub enum Rule {
     #[error("there are at least two compute parties")]
     Parties,
+    #[error("there are 1 to {MAX_DEPTH} runs in flight")]
+    Depth,
     #[error("the roles are the compute parties in order, then the dealer")]
     Roles,
     #[error("an arena, tensor or address is larger than any machine")]

@@ -2,7 +2,7 @@
 
 use super::{Check, MAX_SIZE, Place, PlanError, Rule, index, packed_bytes, product};
 use crate::plan::{
-    InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Plan, Role, RolePlan,
+    InputPort, MAX_DEPTH, Message, MessageKind, OutputPort, ParamInfo, Phase, Plan, Role, RolePlan,
     WeightsMode,
 };
 use crate::shape::Shape;
@@ -32,6 +32,9 @@ pub(super) fn check(plan: &Plan) -> Check {
 fn check_roles(plan: &Plan) -> Result<(), Rule> {
     if plan.parties < 2 {
         return Err(Rule::Parties);
+    }
+    if !(1..=MAX_DEPTH).contains(&plan.depth) {
+        return Err(Rule::Depth);
     }
     let expected = plan.compute_parties().chain([Role::Dealer]);
     if plan.roles.iter().map(|r| r.role).eq(expected) { Ok(()) } else { Err(Rule::Roles) }
@@ -243,6 +246,12 @@ mod tests {
     fn roles_are_complete() {
         assert_snapshot!(broken(&[("word 32 parties 2", "word 32 parties 1")]), @"plan: there are at least two compute parties");
         assert_snapshot!(broken(&[("word 32 parties 2", "word 32 parties 3")]), @"plan: the roles are the compute parties in order, then the dealer");
+    }
+
+    #[test]
+    fn depth_is_in_range() {
+        assert_snapshot!(broken(&[("depth 1", "depth 0")]), @"plan: there are 1 to 16 runs in flight");
+        assert_snapshot!(broken(&[("depth 1", "depth 17")]), @"plan: there are 1 to 16 runs in flight");
     }
 
     #[test]
