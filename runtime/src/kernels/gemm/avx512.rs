@@ -84,6 +84,14 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
     let (mut from, mut panel) = (tile.right.as_ptr(), tile.panel.as_mut_ptr());
     let rows: [*const W; R] = std::array::from_fn(|r| left.wrapping_add(tile.places[r]));
     let mut sums = [[_mm512_setzero_si512(); V]; R];
+    let out = tile.out.as_mut_ptr();
+    for r in 0..R {
+        for v in 0..V {
+            let to = out.wrapping_add(r * tile.out_stride + v * lanes);
+            // SAFETY: prefetches may go anywhere.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) };
+        }
+    }
     let mut parts = tile.parts.iter();
     // One loop over all parts: with one inside another, sums would move between registers and memory.
     let (mut k, mut end) = (0, 0);
@@ -100,8 +108,9 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
             unsafe {
                 if FRESH {
                     let there = from.wrapping_add(v * lanes);
-                    let later = there.wrapping_add(AHEAD * tile.right_stride);
-                    _mm_prefetch::<_MM_HINT_T0>(later.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(
+                        there.wrapping_add(AHEAD * tile.right_stride).cast(),
+                    );
                     right[v] = load::<W>(there, keep[v]);
                     _mm512_storeu_si512(packed.cast(), right[v]);
                 } else {
@@ -120,7 +129,6 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
         from = from.wrapping_add(tile.right_stride);
         k = k.wrapping_add(1);
     }
-    let out = tile.out.as_mut_ptr();
     for (r, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
             // SAFETY: only the words of row `r` below `cols` are touched.

@@ -1,5 +1,6 @@
 //! Left operands: matrices, and the patches of an image read where its pixels lie.
 
+use super::DEPTH;
 use crate::kernels::RingWord;
 use std::ops::Range;
 
@@ -86,6 +87,18 @@ impl<'a, W: RingWord> Left<'a, W> {
             let (now, rest) = to.split_at_mut(part.len);
             now.copy_from_slice(&self.words[place + part.at..][..part.len]);
             to = rest;
+        }
+    }
+
+    /// Copies a whole row.
+    pub(super) fn copy_row(&self, row: usize, to: &mut [W]) {
+        let mut place = [0];
+        self.places(row, &mut place);
+        let mut parts = [Part::default(); DEPTH];
+        for (block, to) in to.chunks_mut(DEPTH).enumerate() {
+            let top = block * DEPTH;
+            let count = self.parts(top..top + to.len(), &mut parts);
+            self.copy(place[0], &parts[..count], to);
         }
     }
 }
