@@ -143,7 +143,7 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
 /// Loads the low `keep` words, zeros beyond them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load<W: RingWord>(from: *const W, keep: usize) -> __m512i {
+pub(in crate::kernels) unsafe fn load<W: RingWord>(from: *const W, keep: usize) -> __m512i {
     // SAFETY: the caller may read the `keep` words at `from`; masked lanes are not touched.
     unsafe {
         if W::BITS == 32 {
@@ -166,7 +166,11 @@ fn broadcast<W: RingWord>(x: W) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn multiply_add<W: RingWord>(sum: __m512i, x: __m512i, y: __m512i) -> __m512i {
+pub(in crate::kernels) fn multiply_add<W: RingWord>(
+    sum: __m512i,
+    x: __m512i,
+    y: __m512i,
+) -> __m512i {
     if W::BITS == 32 {
         _mm512_add_epi32(sum, _mm512_mullo_epi32(x, y))
     } else {
@@ -177,7 +181,12 @@ fn multiply_add<W: RingWord>(sum: __m512i, x: __m512i, y: __m512i) -> __m512i {
 /// Stores the low `keep` words, or adds them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<W: RingWord>(to: *mut W, sum: __m512i, keep: usize, add: bool) {
+pub(in crate::kernels) unsafe fn store<W: RingWord>(
+    to: *mut W,
+    sum: __m512i,
+    keep: usize,
+    add: bool,
+) {
     // SAFETY: the caller owns the `keep` words at `to`; masked lanes are not touched.
     unsafe {
         if W::BITS == 32 {

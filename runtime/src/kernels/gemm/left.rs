@@ -90,15 +90,20 @@ impl<'a, W: RingWord> Left<'a, W> {
         }
     }
 
-    /// Copies a whole row.
-    pub(super) fn copy_row(&self, row: usize, to: &mut [W]) {
-        let mut place = [0];
-        self.places(row, &mut place);
-        let mut parts = [Part::default(); DEPTH];
-        for (block, to) in to.chunks_mut(DEPTH).enumerate() {
-            let top = block * DEPTH;
-            let count = self.parts(top..top + to.len(), &mut parts);
-            self.copy(place[0], &parts[..count], to);
+    /// Copies whole rows from `first` on, one after another.
+    pub(super) fn copy_rows(&self, first: usize, to: &mut [W]) {
+        let [_, k] = self.shape();
+        let (mut places, mut parts) = ([0; 64], [Part::default(); DEPTH]);
+        for (block, to) in to.chunks_mut(places.len() * k).enumerate() {
+            let places = &mut places[..to.len() / k];
+            self.places(first + block * 64, places);
+            for top in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - top);
+                let count = self.parts(top..top + depth, &mut parts);
+                for (&place, row) in places.iter().zip(to.chunks_exact_mut(k)) {
+                    self.copy(place, &parts[..count], &mut row[top..top + depth]);
+                }
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod left;
 mod micro;
 mod thin;
@@ -61,7 +61,8 @@ pub(super) fn gemm<W: RingWord>(
     }
     let cpu = scratch.cpu;
     let tiling = Tiling::of::<W>(cpu);
-    if n <= tiling.lanes / 2 {
+    // Dot products need some length; patches are copied for them.
+    if n <= tiling.lanes / 2 && (left.as_matrix().is_some() || k >= 32 * n) {
         return thin::few_columns(cpu, out, stride, left, right, n, W::registers(scratch));
     }
     if m <= 2 || (m <= THIN && k * n * W::BYTES > CACHE_BYTES) {
@@ -146,8 +147,9 @@ fn crowded<W: RingWord>(left: &Left<'_, W>, n: usize) -> bool {
 }
 
 /// Cuts `len` into ranges of at most `most`, as even as can be.
-fn even(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn even(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = len.div_ceil(most);
-    let start = move |i: usize| len / count * i + i.min(len % count);
+    let each = len.checked_div(count).unwrap_or(0);
+    let start = move |i: usize| each * i + i.min(len - each * count);
     (0..count).map(move |i| (start(i), start(i + 1)))
 }

@@ -8,6 +8,9 @@ use crate::kernels::{Cpu, RingWord};
 /// Columns of the result that are worked on together: their sums stay in L1.
 const STRIP: usize = 2048;
 
+/// Rows of the left operand that are copied at once where they do not lie one after another.
+const COPIED: usize = 64;
+
 /// A product with few columns: each result is a dot product along the depth.
 pub(super) fn few_columns<W: RingWord>(
     cpu: Cpu,
@@ -19,28 +22,30 @@ pub(super) fn few_columns<W: RingWord>(
     memory: &mut Vec<W>,
 ) {
     let [m, k] = left.shape();
-    let (columns, row) = at_least(memory, (n + 1) * k).split_at_mut(n * k);
+    let (columns, rows) = at_least(memory, (n + COPIED) * k).split_at_mut(n * k);
     for (at, line) in right.words.chunks(right.stride).take(k).enumerate() {
         for (column, &x) in columns.chunks_exact_mut(k).zip(&line[..n]) {
             column[at] = x;
         }
     }
-    if let Some(a) = left.as_matrix().filter(|_| stride == n) {
-        return dots(cpu, &mut out[..m * n], a, columns, [k, n]);
+    if let Some(a) = left.as_matrix() {
+        return dots(cpu, out, stride, a, columns, k);
     }
-    for (at, out) in out.chunks_mut(stride).take(m).enumerate() {
-        left.copy_row(at, row);
-        dots(cpu, &mut out[..n], row, columns, [k, n]);
+    for (block, out) in out.chunks_mut(COPIED * stride).enumerate() {
+        let first = block * COPIED;
+        let rows = &mut rows[..COPIED.min(m - first) * k];
+        left.copy_rows(first, rows);
+        dots(cpu, out, stride, rows, columns, k);
     }
 }
 
 vectorised! {
-    fn dots<W>(out: &mut [W], a: &[W], columns: &[W], shape: [usize; 2]) = dots_loop;
+    fn dots<W>(out: &mut [W], stride: usize, a: &[W], columns: &[W], k: usize) = dots_loop;
 }
 
 #[inline(always)]
-fn dots_loop<W: RingWord>(out: &mut [W], a: &[W], columns: &[W], [k, n]: [usize; 2]) {
-    for (out, a) in out.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
+fn dots_loop<W: RingWord>(out: &mut [W], stride: usize, a: &[W], columns: &[W], k: usize) {
+    for (out, a) in out.chunks_mut(stride).zip(a.chunks_exact(k)) {
         for (out, column) in out.iter_mut().zip(columns.chunks_exact(k)) {
             *out = a.iter().zip(column).fold(W::ZERO, |sum, (&x, &y)| sum.add(x.mul(y)));
         }
@@ -62,9 +67,7 @@ pub(super) fn few_rows<W: RingWord>(
         return pass_rows(cpu, out, stride, a, right, [k, n]);
     }
     let rows = at_least(memory, m * k);
-    for (at, row) in rows.chunks_exact_mut(k).enumerate() {
-        left.copy_row(at, row);
-    }
+    left.copy_rows(0, rows);
     pass_rows(cpu, out, stride, rows, right, [k, n]);
 }
 
