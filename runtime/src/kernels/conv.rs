@@ -197,6 +197,17 @@ mod tests {
         both(window([3, 3], 1, 1, 3), 1, [1, 4, 4, 2], 4);
     }
 
+    /// Loops of their own for few results or pixels, and copies where pixels crowd a cache.
+    #[test]
+    fn thin_and_deep_convolutions_match_the_definition() {
+        both(window([3, 3], 1, 1, 1), 1, [1, 9, 9, 80], 4);
+        both(window([3, 3], 1, 2, 1), 1, [1, 9, 9, 40], 2);
+        both(window([3, 3], 1, 1, 0), 1, [2, 3, 3, 70], 40);
+        both(window([3, 3], 1, 1, 1), 2, [1, 2, 1, 12], 40);
+        both(window([1, 1], 1, 1, 0), 1, [1, 5, 7, 512], 130);
+        both(window([3, 3], 1, 1, 1), 1, [1, 4, 4, 256], 129);
+    }
+
     /// Calls for a part of an image have pads of their own; bands and blocks end where they may.
     #[test]
     fn parts_and_large_images_match_the_definition() {
