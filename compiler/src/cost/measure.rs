@@ -1,6 +1,6 @@
 //! Measures a machine profile: runs steps of representative shapes on the runtime's kernels.
 
-use super::products::{K, M, N, PLANES, Products, WIDTHS};
+use super::products::{K, M, N, PLANES, Products};
 use super::{Machine, Rates, tile_key};
 use mpcc_ir::Window;
 use mpcc_ir::plan::{
@@ -130,59 +130,48 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
         .flat_map(|&n| M.iter().flat_map(move |&m| K.iter().map(move |&k| [m, k, n])))
         .map(|mkn| (bench.matmul(mkn), mkn))
         .collect();
-    let window = |kernel: usize, stride: usize| Window {
+    let window = |kernel: usize, stride: usize, pad: usize| Window {
         kernel: [kernel; 2],
         strides: [stride; 2],
         dilations: [1; 2],
-        pads: [kernel / 2; 4],
+        pads: [pad; 4],
     };
-    let mut convolutions = |extents: &[usize], channels: usize, outputs: usize, groups: usize| {
-        let mut strided = |stride: usize| -> Vec<usize> {
-            let conv = |extent: &usize| {
-                bench.conv(window(3, stride), [channels, extent * stride], outputs, groups)
-            };
-            extents.iter().map(conv).collect()
+    let mut planes = |stride: usize| -> Vec<usize> {
+        let conv = |width: &usize| {
+            bench.conv(window(3, stride, 1), [8 * stride, width * stride, PLANE], PLANE, PLANE)
         };
-        [strided(1), strided(2)]
+        PLANES.iter().map(conv).collect()
     };
-    let patches = convolutions(&WIDTHS, 32, 16, 1);
-    let planes = convolutions(&PLANES, 64, 64, 64);
+    let planes = [planes(1), planes(2)];
+    let grouped = bench.conv(window(3, 1, 1), [8, 28, 4 * PLANE], 4 * PLANE, PLANE);
+    // The same products, with padding to be written and with an image that has it.
+    let [height, width, channels] = PADDED;
+    let padded = bench.conv(window(1, 1, 1), PADDED, 16, 1);
+    let plain = bench.conv(window(1, 1, 0), [height + 2, width + 2, channels], 16, 1);
     let moves = bench.moves();
     let tiles = bench.tiles();
     let copies = bench.copies();
     let us = bench.run()?;
 
+    let macs = |pixels: usize, channels: usize, depth: usize| (pixels * channels * depth) as f64;
+    let plane = |steps: &[usize]| -> Vec<f64> {
+        let ns =
+            |(step, width): (&usize, &usize)| round(us[*step] * 1e3 / macs(8 * width, PLANE, 9));
+        steps.iter().zip(&PLANES).map(ns).collect()
+    };
     let mut products = Products {
+        lanes: 64 / word.bytes() as usize,
         rates: vec![0.0; M.len() * K.len() * N.len()],
-        patch_ns: Vec::new(),
-        stride_patch_ns: Vec::new(),
-        plane_ns: Vec::new(),
-        stride_plane_ns: Vec::new(),
+        pad_ns: round((us[padded] - us[plain]).max(0.0) * 1e3 / macs(height, width, channels)),
+        plane_ns: plane(&planes[0]),
+        stride_plane_ns: plane(&planes[1]),
+        group_ns: round(us[grouped] * 1e3 / macs(8 * 28, 4 * PLANE, 4 * 9)),
     };
     for (step, mkn) in grid {
         let index = |grid: &[usize], x| grid.iter().position(|at| *at == x).unwrap_or(0);
         let at = (index(&M, mkn[0]) * K.len() + index(&K, mkn[1])) * N.len() + index(&N, mkn[2]);
-        let macs = mkn.iter().map(|n| *n as f64).product::<f64>();
-        products.rates[at] = round(macs / (us[step] * 1e3));
+        products.rates[at] = round(macs(mkn[0], mkn[2], mkn[1]) / (us[step] * 1e3));
     }
-    let patch = |steps: &[usize]| -> Vec<f64> {
-        let ns = |(step, width): (&usize, &usize)| {
-            let (depth, pixels) = (32 * 9, width * width);
-            let rest = us[*step] * 1e3 - products.gemm_ns([16, depth, pixels]);
-            round(rest.max(0.0) / (depth * pixels) as f64)
-        };
-        steps.iter().zip(&WIDTHS).map(ns).collect()
-    };
-    let plane = |steps: &[usize]| -> Vec<f64> {
-        let ns = |(step, extent): (&usize, &usize)| {
-            round(us[*step] * 1e3 / (64 * 9 * extent * extent) as f64)
-        };
-        steps.iter().zip(&PLANES).map(ns).collect()
-    };
-    let (patch_ns, stride_patch_ns) = (patch(&patches[0]), patch(&patches[1]));
-    let (plane_ns, stride_plane_ns) = (plane(&planes[0]), plane(&planes[1]));
-    let products = Products { patch_ns, stride_patch_ns, plane_ns, stride_plane_ns, ..products };
-
     let per_word = |(name, (step, words)): (&str, (usize, u64))| {
         (name.to_owned(), round(us[step] * 1e3 / words as f64))
     };
@@ -195,6 +184,12 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
     let copy_ns = (us[copies[0]] + us[copies[1]]) * 1e3 / 2.0 / COPIED as f64;
     Ok((Rates { tile_ns, word_ns, products }, copy_ns))
 }
+
+/// Groups of the measured convolutions in groups.
+const PLANE: usize = 128;
+
+/// Height, width and channels of the image whose padding is measured.
+const PADDED: [usize; 3] = [54, 54, 64];
 
 /// Bytes of the measured message.
 const COPIED: u64 = 1 << 18;
@@ -241,15 +236,15 @@ impl Bench {
     fn conv(
         &mut self,
         window: Window,
-        [channels, extent]: [usize; 2],
+        [height, width, channels]: [usize; 3],
         out_channels: usize,
         groups: usize,
     ) -> usize {
-        let x_shape = [1, channels, extent, extent];
-        let [oh, ow] = window.output([extent; 2]).unwrap_or([1, 1]);
+        let x_shape = [1, height, width, channels];
+        let [oh, ow] = window.output([height, width]).unwrap_or([1, 1]);
         let x = self.words(&x_shape);
-        let w = self.words(&[out_channels, channels / groups, window.kernel[0], window.kernel[1]]);
-        let out = self.words(&[out_channels, oh, ow]);
+        let w = self.words(&[window.kernel[0], window.kernel[1], channels / groups, out_channels]);
+        let out = self.words(&[oh, ow, out_channels]);
         self.push(StepOp::Conv { window, groups, x_shape, out_channels, x, w, out })
     }
 

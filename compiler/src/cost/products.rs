@@ -4,39 +4,41 @@ use mpcc_ir::Window;
 use serde::{Deserialize, Serialize};
 
 /// Rows of the left operand of the measured products.
-pub(super) const M: [usize; 8] = [1, 2, 4, 16, 64, 256, 512, 1024];
+pub(super) const M: [usize; 9] = [1, 2, 4, 7, 14, 28, 98, 392, 784];
 /// Depths of the measured products.
 pub(super) const K: [usize; 6] = [4, 16, 64, 256, 1024, 4096];
 /// Columns of the right operand of the measured products.
-pub(super) const N: [usize; 5] = [1, 8, 49, 196, 784];
-/// Output widths of the measured patches.
-pub(super) const WIDTHS: [usize; 5] = [7, 14, 28, 56, 112];
-/// Square extents of the measured depth-wise planes.
-pub(super) const PLANES: [usize; 4] = [7, 14, 28, 56];
+pub(super) const N: [usize; 7] = [1, 8, 16, 32, 64, 256, 1024];
+/// Widths and channels of the results of measured depth-wise convolutions.
+pub(super) const PLANES: [usize; 5] = [7, 14, 28, 56, 112];
 
 /// What products and convolutions cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Products {
+    /// Columns that kernels compute together: others are computed along.
+    pub lanes: usize,
     /// Multiply-adds per nanosecond of `[m, k] x [k, n]`: `n` runs fastest, then `k`, then `m`, over
-    /// 1 2 4 16 64 256 512 1024, 4 16 64 256 1024 4096 and 1 8 49 196 784.
+    /// 1 2 4 7 14 28 98 392 784, 4 16 64 256 1024 4096 and 1 8 16 32 64 256 1024.
     pub rates: Vec<f64>,
-    /// Nanoseconds for each entry of the patches under windows that move one pixel at a time, by
-    /// width of the output: 7 14 28 56 112.
-    pub patch_ns: Vec<f64>,
-    /// The same for windows that move further.
-    pub stride_patch_ns: Vec<f64>,
-    /// Nanoseconds per multiply-add of depth-wise convolutions, by extent of the output: 7 14 28 56.
+    /// Nanoseconds for each word of an image that is copied to have its padding around it.
+    pub pad_ns: f64,
+    /// Nanoseconds per multiply-add of depth-wise convolutions, by width of the output: 7 14 28 56 112.
     pub plane_ns: Vec<f64>,
     /// The same for windows that move further.
     pub stride_plane_ns: Vec<f64>,
+    /// Nanoseconds per multiply-add of convolutions in groups of a few channels.
+    pub group_ns: f64,
 }
 
 impl Products {
     /// Nanoseconds of a product of matrices.
     pub fn gemm_ns(&self, mkn: [usize; 3]) -> f64 {
-        let macs = mkn.iter().map(|n| *n as f64).product::<f64>();
-        if macs == 0.0 { 0.0 } else { macs / self.rate(mkn) }
+        let [m, k, n] = mkn;
+        let whole = n.next_multiple_of(self.lanes.max(1));
+        let n = if n <= self.lanes / 2 { n } else { whole };
+        let macs = (m * n) as f64 * k as f64;
+        if macs == 0.0 { 0.0 } else { macs / self.rate([m, k, n]) }
     }
 
     /// Nanoseconds of a convolution.
@@ -50,20 +52,21 @@ impl Products {
         let [oh, ow] = window.output([h, w]).unwrap_or([0, 0]);
         let taps = window.kernel[0] * window.kernel[1];
         let groups = groups.max(1);
-        let (cg, og, pixels) = (channels / groups, out_channels / groups, oh * ow);
-        let pointwise =
-            window.kernel == [1, 1] && window.strides == [1, 1] && window.pads == [0; 4];
-        let dense = window.strides[1] == 1;
-        if cg == 1 && og <= 2 && !pointwise {
-            let by_extent = if dense { &self.plane_ns } else { &self.stride_plane_ns };
-            let ns = along(&PLANES, by_extent, pixels.isqrt());
-            return ns * (images * out_channels * pixels * taps) as f64;
+        let (cg, og, pixels) = (channels / groups, out_channels / groups, images * oh * ow);
+        let macs = (pixels * out_channels) as f64 * (taps * cg) as f64;
+        if cg == 1 && og <= 2 {
+            let dense = window.strides[1] == 1;
+            let by_width = if dense { &self.plane_ns } else { &self.stride_plane_ns };
+            return along(&PLANES, by_width, ow) * macs;
+        }
+        if cg <= og && og < self.lanes && self.lanes.is_multiple_of(og) {
+            return self.group_ns * macs;
         }
         let depth = cg * taps;
-        let by_width = if dense { &self.patch_ns } else { &self.stride_patch_ns };
-        let patch_ns = if pointwise { 0.0 } else { along(&WIDTHS, by_width, ow) };
-        let each = self.gemm_ns([pixels, depth, og]) + patch_ns * (depth * pixels) as f64;
-        each * (images * groups) as f64
+        // Patches of a few results are not worth dot products.
+        let n = if depth < 32 * og { og.max(self.lanes / 2 + 1) } else { og };
+        let padded = if window.pads == [0; 4] { 0 } else { images * h * w * channels };
+        self.gemm_ns([pixels, depth, n]) * groups as f64 + self.pad_ns * padded as f64
     }
 
     /// Multiply-adds per nanosecond: the logarithm is linear in those of the extents.

@@ -31,39 +31,47 @@ fn links_have_names_rates_and_round_trips() {
 /// A profile with a rate that depends on the shape alone: the sum of the grid's positions.
 fn products() -> Products {
     let rates = (0..M.len() * K.len() * N.len()).map(|at| 1.0 + at as f64).collect();
-    let flat = |n| vec![n; 5];
     Products {
+        lanes: 16,
         rates,
-        patch_ns: flat(0.5),
-        stride_patch_ns: flat(1.0),
-        plane_ns: flat(2.0),
-        stride_plane_ns: flat(4.0),
+        pad_ns: 0.5,
+        plane_ns: vec![2.0; 5],
+        stride_plane_ns: vec![4.0; 5],
+        group_ns: 8.0,
     }
 }
 
 #[test]
 fn products_between_measured_shapes_cost_something_in_between() {
     let products = products();
-    let rate =
-        |mkn: [usize; 3]| mkn.iter().map(|n| *n as f64).product::<f64>() / products.gemm_ns(mkn);
+    let rate = |[m, k, n]: [usize; 3]| (m * k * n) as f64 / products.gemm_ns([m, k, n]);
     assert!((rate([1, 4, 1]) - 1.0).abs() < 1e-9);
     assert!((rate([1, 4, 8]) - 2.0).abs() < 1e-9);
     assert!(rate([1, 4, 3]) > 1.0 && rate([1, 4, 3]) < 2.0);
-    assert!((rate([9999, 9999, 9999]) - products.rates.len() as f64).abs() < 1e-6);
+    assert!((rate([9999, 9999, 9984]) - products.rates.len() as f64).abs() < 1e-6);
     assert_eq!(products.gemm_ns([0, 4, 4]), 0.0);
+    assert_eq!(products.gemm_ns([8, 64, 40]), products.gemm_ns([8, 64, 48]));
 }
 
 #[test]
-fn convolutions_add_their_patches() {
+fn convolutions_are_products_of_their_patches() {
     let products = products();
     let window =
         |stride| Window { kernel: [3; 2], strides: [stride; 2], dilations: [1; 2], pads: [1; 4] };
-    let conv = products.conv_ns(&window(1), 1, [1, 16, 14, 14], 64);
-    assert!((conv - products.gemm_ns([64, 144, 196]) - 0.5 * (144 * 196) as f64).abs() < 1e-6);
-    let twice = products.conv_ns(&window(1), 1, [2, 16, 14, 14], 64);
-    assert!((twice - 2.0 * conv).abs() < 1e-6);
-    assert_eq!(products.conv_ns(&window(1), 16, [1, 16, 14, 14], 16), 2.0 * (16 * 196 * 9) as f64);
-    assert_eq!(products.conv_ns(&window(2), 16, [1, 16, 28, 28], 16), 4.0 * (16 * 196 * 9) as f64);
+    let conv = |window, groups, images, extent, outputs| {
+        products.conv_ns(&window, groups, [images, extent, extent, 16], outputs)
+    };
+    let padding = 0.5 * (14 * 14 * 16) as f64;
+    let whole = products.gemm_ns([196, 144, 64]) + padding;
+    assert!((conv(window(1), 1, 1, 14, 64) - whole).abs() < 1e-6);
+    let inside = Window { pads: [0; 4], ..window(1) };
+    let part = products.gemm_ns([3 * 144, 144, 64]);
+    assert!((conv(inside, 1, 3, 14, 64) - part).abs() < 1e-6);
+    let halves = 2.0 * products.gemm_ns([196, 72, 32]) + padding;
+    assert!((conv(window(1), 2, 1, 14, 64) - halves).abs() < 1e-6);
+    assert_eq!(conv(window(1), 16, 1, 14, 16), 2.0 * (16 * 196 * 9) as f64);
+    assert_eq!(conv(window(2), 16, 1, 28, 16), 4.0 * (16 * 196 * 9) as f64);
+    assert_eq!(conv(window(1), 4, 1, 14, 16), 8.0 * (16 * 196 * 36) as f64);
 }
 
 #[test]

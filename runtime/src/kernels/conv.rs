@@ -3,7 +3,7 @@
 //! Patches are not made: an image with its padding around it holds each of them as a few runs of words,
 //! which the products read in place. Where there is padding, bands of the image are copied into it.
 
-use super::depthwise::{Geometry, depthwise};
+use super::depthwise::{self, Geometry, depthwise};
 use super::gemm::{Left, Right, gemm};
 use super::scratch::at_least;
 use super::{RingWord, Scratch};
@@ -43,9 +43,9 @@ pub fn conv<W: RingWord>(
         return out.fill(W::ZERO);
     }
     let geometry = Geometry { window, input: [ih, iw], output: [oh, ow], channels: c };
-    if cg == 1 && og <= 2 {
+    if depthwise::takes::<W>(scratch.cpu, cg, og) {
         let images = out.chunks_exact_mut(pixels * out_channels).zip(x.chunks_exact(ih * iw * c));
-        return images.for_each(|(out, x)| depthwise(out, x, w, geometry, og, scratch));
+        return images.for_each(|(out, x)| depthwise(out, x, w, geometry, [cg, og], scratch));
     }
     let products = |out: &mut [W], x: &[W], rows, height, width, scratch: &mut Scratch| {
         for group in 0..groups {
@@ -197,6 +197,17 @@ mod tests {
         both(window([3, 3], 1, 1, 3), 1, [1, 4, 4, 2], 4);
     }
 
+    /// Loops of their own for few results or pixels, and copies where pixels crowd a cache.
+    #[test]
+    fn thin_and_deep_convolutions_match_the_definition() {
+        both(window([3, 3], 1, 1, 1), 1, [1, 9, 9, 80], 4);
+        both(window([3, 3], 1, 2, 1), 1, [1, 9, 9, 40], 2);
+        both(window([3, 3], 1, 1, 0), 1, [2, 3, 3, 70], 40);
+        both(window([3, 3], 1, 1, 1), 2, [1, 2, 1, 12], 40);
+        both(window([1, 1], 1, 1, 0), 1, [1, 5, 7, 512], 130);
+        both(window([3, 3], 1, 1, 1), 1, [1, 4, 4, 256], 129);
+    }
+
     /// Calls for a part of an image have pads of their own; bands and blocks end where they may.
     #[test]
     fn parts_and_large_images_match_the_definition() {
@@ -220,6 +231,10 @@ mod tests {
         both(window([5, 5], 3, 2, 4), 3, [1, 21, 17, 3], 6);
         both(window([5, 5], 1, 1, 2), 3, [1, 7, 7, 3], 9);
         both(window([1, 1], 1, 1, 0), 3, [1, 7, 7, 3], 3);
+        both(window([3, 3], 1, 1, 1), 7, [1, 9, 12, 28], 28);
+        both(window([3, 3], 2, 1, 1), 5, [2, 9, 12, 10], 20);
+        both(window([3, 3], 1, 2, 2), 3, [1, 9, 12, 24], 24);
+        both(window([3, 3], 1, 1, 1), 2, [1, 9, 12, 80], 6);
         let uneven =
             Window { kernel: [3, 2], strides: [2, 1], dilations: [1, 3], pads: [0, 4, 1, 2] };
         both(uneven, 1, [1, 9, 8, 3], 7);

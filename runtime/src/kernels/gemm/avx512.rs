@@ -23,6 +23,7 @@ pub(super) fn avx512<W: RingWord>(mut tile: Micro<'_, W>) {
     let depth: usize = tile.parts.iter().map(|part| part.len).sum();
     let rows = tile.places.len();
     assert!((1..=14).contains(&rows) && (1..=tile.width).contains(&tile.cols) && depth > 0);
+    assert!(tile.parts.iter().all(|part| part.len > 0));
     assert!(tile.out.len() >= (rows - 1) * tile.out_stride + tile.cols);
     assert!(tile.panel.len() >= depth * tile.width);
     assert!(tile.right.len() >= (depth - 1) * tile.right_stride + tile.cols);
@@ -70,7 +71,9 @@ const AHEAD: usize = 16;
 
 /// A tile of `R` rows and `V` vectors: one broadcast per row and `R V` products per step of depth.
 ///
-/// With `FRESH` the right operand is read where it lies, and packed into the panel.
+/// With `FRESH` the right operand is read where it lies, and packed into the panel. A function of its own, so
+/// that all sums stay in registers.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: bool>(
     tile: &mut Micro<'_, W>,
@@ -79,39 +82,53 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
     let keep: [usize; V] = std::array::from_fn(|v| tile.cols.saturating_sub(v * lanes).min(lanes));
     let left = tile.left.as_ptr();
     let (mut from, mut panel) = (tile.right.as_ptr(), tile.panel.as_mut_ptr());
+    let rows: [*const W; R] = std::array::from_fn(|r| left.wrapping_add(tile.places[r]));
     let mut sums = [[_mm512_setzero_si512(); V]; R];
-    for part in tile.parts {
-        let a: [*const W; R] = std::array::from_fn(|r| left.wrapping_add(tile.places[r] + part.at));
-        for k in 0..part.len {
-            let mut right = [_mm512_setzero_si512(); V];
-            for (v, right) in right.iter_mut().enumerate() {
-                let packed = panel.wrapping_add(v * lanes);
-                // SAFETY: the panel holds `V` vectors for each step of depth, and `right` holds the
-                // columns that are kept; prefetches may go anywhere.
-                unsafe {
-                    if FRESH {
-                        let there = from.wrapping_add(v * lanes);
-                        let later = there.wrapping_add(AHEAD * tile.right_stride);
-                        _mm_prefetch::<_MM_HINT_T0>(later.cast());
-                        *right = load::<W>(there, keep[v]);
-                        _mm512_storeu_si512(packed.cast(), *right);
-                    } else {
-                        *right = _mm512_loadu_si512(packed.cast());
-                    }
-                }
-            }
-            for (sums, a) in sums.iter_mut().zip(&a) {
-                // SAFETY: each row of the left operand has all parts.
-                let x = broadcast(unsafe { *a.add(k) });
-                for v in 0..V {
-                    sums[v] = multiply_add::<W>(sums[v], x, right[v]);
-                }
-            }
-            panel = panel.wrapping_add(V * lanes);
-            from = from.wrapping_add(tile.right_stride);
+    let out = tile.out.as_mut_ptr();
+    for r in 0..R {
+        for v in 0..V {
+            let to = out.wrapping_add(r * tile.out_stride + v * lanes);
+            // SAFETY: prefetches may go anywhere.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) };
         }
     }
-    let out = tile.out.as_mut_ptr();
+    let mut parts = tile.parts.iter();
+    // One loop over all parts: with one inside another, sums would move between registers and memory.
+    let (mut k, mut end) = (0, 0);
+    loop {
+        if k == end {
+            let Some(part) = parts.next() else { break };
+            (k, end) = (part.at, part.at.wrapping_add(part.len));
+        }
+        let mut right = [_mm512_setzero_si512(); V];
+        for v in 0..V {
+            let packed = panel.wrapping_add(v * lanes);
+            // SAFETY: the panel holds `V` vectors for each step of depth, and `right` holds the
+            // columns that are kept; prefetches may go anywhere.
+            unsafe {
+                if FRESH {
+                    let there = from.wrapping_add(v * lanes);
+                    _mm_prefetch::<_MM_HINT_T0>(
+                        there.wrapping_add(AHEAD * tile.right_stride).cast(),
+                    );
+                    right[v] = load::<W>(there, keep[v]);
+                    _mm512_storeu_si512(packed.cast(), right[v]);
+                } else {
+                    right[v] = _mm512_loadu_si512(packed.cast());
+                }
+            }
+        }
+        for r in 0..R {
+            // SAFETY: each row of the left operand has all parts.
+            let x = broadcast(unsafe { *rows[r].add(k) });
+            for v in 0..V {
+                sums[r][v] = multiply_add::<W>(sums[r][v], x, right[v]);
+            }
+        }
+        panel = panel.wrapping_add(V * lanes);
+        from = from.wrapping_add(tile.right_stride);
+        k = k.wrapping_add(1);
+    }
     for (r, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
             // SAFETY: only the words of row `r` below `cols` are touched.
@@ -126,7 +143,7 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
 /// Loads the low `keep` words, zeros beyond them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load<W: RingWord>(from: *const W, keep: usize) -> __m512i {
+pub(in crate::kernels) unsafe fn load<W: RingWord>(from: *const W, keep: usize) -> __m512i {
     // SAFETY: the caller may read the `keep` words at `from`; masked lanes are not touched.
     unsafe {
         if W::BITS == 32 {
@@ -149,7 +166,11 @@ fn broadcast<W: RingWord>(x: W) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn multiply_add<W: RingWord>(sum: __m512i, x: __m512i, y: __m512i) -> __m512i {
+pub(in crate::kernels) fn multiply_add<W: RingWord>(
+    sum: __m512i,
+    x: __m512i,
+    y: __m512i,
+) -> __m512i {
     if W::BITS == 32 {
         _mm512_add_epi32(sum, _mm512_mullo_epi32(x, y))
     } else {
@@ -160,7 +181,12 @@ fn multiply_add<W: RingWord>(sum: __m512i, x: __m512i, y: __m512i) -> __m512i {
 /// Stores the low `keep` words, or adds them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<W: RingWord>(to: *mut W, sum: __m512i, keep: usize, add: bool) {
+pub(in crate::kernels) unsafe fn store<W: RingWord>(
+    to: *mut W,
+    sum: __m512i,
+    keep: usize,
+    add: bool,
+) {
     // SAFETY: the caller owns the `keep` words at `to`; masked lanes are not touched.
     unsafe {
         if W::BITS == 32 {

@@ -1,5 +1,6 @@
 //! Left operands: matrices, and the patches of an image read where its pixels lie.
 
+use super::DEPTH;
 use crate::kernels::RingWord;
 use std::ops::Range;
 
@@ -86,6 +87,23 @@ impl<'a, W: RingWord> Left<'a, W> {
             let (now, rest) = to.split_at_mut(part.len);
             now.copy_from_slice(&self.words[place + part.at..][..part.len]);
             to = rest;
+        }
+    }
+
+    /// Copies whole rows from `first` on, one after another.
+    pub(super) fn copy_rows(&self, first: usize, to: &mut [W]) {
+        let [_, k] = self.shape();
+        let (mut places, mut parts) = ([0; 64], [Part::default(); DEPTH]);
+        for (block, to) in to.chunks_mut(places.len() * k).enumerate() {
+            let places = &mut places[..to.len() / k];
+            self.places(first + block * 64, places);
+            for top in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - top);
+                let count = self.parts(top..top + depth, &mut parts);
+                for (&place, row) in places.iter().zip(to.chunks_exact_mut(k)) {
+                    self.copy(place, &parts[..count], &mut row[top..top + depth]);
+                }
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod left;
 mod micro;
 mod thin;
@@ -20,11 +20,19 @@ pub(super) use left::Left;
 use left::Part;
 use micro::{Micro, Tiling};
 
-/// Depth of a block.
-const DEPTH: usize = 256;
-
+/// Depth of a block, at most.
+const DEPTH: usize = 512;
 /// Bytes of the left operand per block: they stay in L2 while all panels pass by.
 const BLOCK_BYTES: usize = 512 << 10;
+
+/// Rows of a product that go through the right operand once where no cache holds it.
+const THIN: usize = 6;
+
+/// Bytes that a cache holds.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// Bytes between rows that make them share few sets of a cache.
+const CROWDED: usize = 2048;
 
 /// Rows per block, at most.
 const ROWS: usize = 504;
@@ -53,10 +61,11 @@ pub(super) fn gemm<W: RingWord>(
     }
     let cpu = scratch.cpu;
     let tiling = Tiling::of::<W>(cpu);
-    if n <= tiling.lanes / 2 {
+    // Dot products need some length; patches are copied for them.
+    if n <= tiling.lanes / 2 && (left.as_matrix().is_some() || k >= 32 * n) {
         return thin::few_columns(cpu, out, stride, left, right, n, W::registers(scratch));
     }
-    if m <= 2 {
+    if m <= 2 || (m <= THIN && k * n * W::BYTES > CACHE_BYTES) {
         return thin::few_rows(cpu, out, stride, left, right, n, W::registers(scratch));
     }
     #[cfg(target_arch = "x86_64")]
@@ -82,25 +91,37 @@ fn blocked<W: RingWord>(
     let [m, k] = left.shape();
     let tiling = Tiling::of::<W>(cpu);
     // Blocks as even as can be.
-    let block = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(16);
-    let rows = (BLOCK_BYTES / (block.min(k) * W::BYTES)).clamp(tiling.rows, ROWS);
-    let memory = at_least(memory, block * tiling.width + 64 / W::BYTES);
-    let skipped = memory.as_ptr().align_offset(64).min(64 / W::BYTES);
-    let panel = &mut memory[skipped..];
-    let (mut places, mut parts) = ([0; ROWS], [Part::default(); DEPTH]);
+    let block = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(16).min(k);
+    let rows = (BLOCK_BYTES / (block * W::BYTES)).clamp(tiling.rows, ROWS).min(m);
+    let grain = 64 / W::BYTES;
+    let pitch = block.next_multiple_of(grain) + grain;
+    let copied = if crowded(left, n) { rows * pitch } else { 0 };
+    let memory = at_least(memory, (block + 1) * tiling.width + copied);
+    let skipped = memory.as_ptr().align_offset(64).min(tiling.width);
+    let (panel, copies) = memory[skipped..].split_at_mut(block * tiling.width);
+    let (mut there, mut parts) = ([0; ROWS], [Part::default(); DEPTH]);
+    let here: [usize; ROWS] = std::array::from_fn(|row| row * pitch);
     for first in (0..m).step_by(rows) {
-        let places = &mut places[..rows.min(m - first)];
-        left.places(first, places);
+        let rows = rows.min(m - first);
+        left.places(first, &mut there[..rows]);
         for top in (0..k).step_by(block) {
             let depth = block.min(k - top);
-            let count = left.parts(top..top + depth, &mut parts);
+            let mut count = left.parts(top..top + depth, &mut parts);
+            let (mut words, mut places) = (left.words, &there[..rows]);
+            if copied > 0 {
+                for (&place, copy) in places.iter().zip(copies.chunks_mut(pitch)) {
+                    left.copy(place, &parts[..count], copy);
+                }
+                (words, places) = (&*copies, &here[..rows]);
+                (parts[0], count) = (Part { at: 0, len: depth }, 1);
+            }
             for at in (0..n).step_by(tiling.width) {
                 let width = tiling.panel_width(n - at);
-                for (begin, end) in even(places.len(), tiling.rows) {
+                for (begin, end) in even(rows, tiling.rows) {
                     Micro {
                         out: &mut out[(first + begin) * stride + at..],
                         out_stride: stride,
-                        left: left.words,
+                        left: words,
                         places: &places[begin..end],
                         parts: &parts[..count],
                         right: &right.words[top * right.stride + at..],
@@ -118,9 +139,17 @@ fn blocked<W: RingWord>(
     }
 }
 
+/// Whether rows of the left operand lie so that few sets of a cache would hold them all, and are used so
+/// often that copies pay.
+fn crowded<W: RingWord>(left: &Left<'_, W>, n: usize) -> bool {
+    let step = left.row_steps[2] * W::BYTES;
+    step > 0 && step.is_multiple_of(CROWDED) && n * W::BYTES >= 512
+}
+
 /// Cuts `len` into ranges of at most `most`, as even as can be.
-fn even(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn even(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = len.div_ceil(most);
-    let start = move |i: usize| len / count * i + i.min(len % count);
+    let each = len.checked_div(count).unwrap_or(0);
+    let start = move |i: usize| each * i + i.min(len - each * count);
     (0..count).map(move |i| (start(i), start(i + 1)))
 }

@@ -1,7 +1,10 @@
-//! Depthwise convolution: one channel in, one or two out.
+//! Convolutions in groups so small that a vector holds several: depthwise ones above all.
 //!
 //! Vectors run over channels. A few pixels of a line are summed at once, so that a word of the window
 //! is read once for all; pixels near an edge are summed one by one, over the taps inside the image.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::cpu::vectorised;
 use super::scratch::at_least;
@@ -41,46 +44,67 @@ impl Geometry<'_> {
     }
 }
 
-/// `out = conv(x, w)` of one image, with `outputs` results for each channel.
+/// Whether groups of `cg` channels with `og` results each are for [`depthwise`].
+pub(super) fn takes<W: RingWord>(cpu: Cpu, cg: usize, og: usize) -> bool {
+    let lanes = 64 / W::BYTES;
+    let several = cpu >= Cpu::Avx512 && cg <= og && og < lanes && lanes.is_multiple_of(og);
+    several || (cg == 1 && og <= 2)
+}
+
+/// `out = conv(x, w)` of one image, with `og` results of each `cg` channels.
 pub(super) fn depthwise<W: RingWord>(
     out: &mut [W],
     x: &[W],
     w: &[W],
     geometry: Geometry<'_>,
-    outputs: usize,
+    [cg, og]: [usize; 2],
     scratch: &mut Scratch,
 ) {
-    let wide = scratch.cpu >= Cpu::Avx512;
-    if outputs == 1 {
-        return convolve(scratch.cpu, out, x, w, geometry, wide);
+    let cpu = scratch.cpu;
+    if og == 1 || cpu >= Cpu::Avx512 {
+        return lines(cpu, out, x, w, geometry, [cg, og]);
     }
     // Channels with several results become as many channels.
     let mut memory = std::mem::take(W::images(scratch));
-    let copies = at_least(&mut memory, x.len() * outputs);
-    for (copies, &word) in copies.chunks_exact_mut(outputs).zip(x) {
+    let copies = at_least(&mut memory, x.len() * og);
+    for (copies, &word) in copies.chunks_exact_mut(og).zip(x) {
         copies.fill(word);
     }
-    let channels = geometry.channels * outputs;
-    convolve(scratch.cpu, out, copies, w, Geometry { channels, ..geometry }, wide);
+    let channels = geometry.channels * og;
+    lines(cpu, out, copies, w, Geometry { channels, ..geometry }, [1, 1]);
     *W::images(scratch) = memory;
 }
 
+fn lines<W: RingWord>(
+    cpu: Cpu,
+    out: &mut [W],
+    x: &[W],
+    w: &[W],
+    geometry: Geometry<'_>,
+    each: [usize; 2],
+) {
+    let outputs = geometry.channels / each[0] * each[1];
+    for (y, out) in out.chunks_exact_mut(geometry.output[1] * outputs).enumerate() {
+        let mut line = Line { out, x, w, geometry, each, outputs, y };
+        #[cfg(target_arch = "x86_64")]
+        if cpu >= Cpu::Avx512 {
+            avx512::line(&mut line);
+            continue;
+        }
+        portable(cpu, &mut line);
+    }
+}
+
 vectorised! {
-    fn convolve<W>(out: &mut [W], x: &[W], w: &[W], geometry: Geometry<'_>, wide: bool) = lines;
+    fn portable<W>(line: &mut Line<'_, W>) = portable_loop;
 }
 
 #[inline(always)]
-fn lines<W: RingWord>(out: &mut [W], x: &[W], w: &[W], geometry: Geometry<'_>, wide: bool) {
-    let c = geometry.channels;
-    for (y, out) in out.chunks_exact_mut(geometry.output[1] * c).enumerate() {
-        let mut line = Line { out, x, w, geometry, y };
-        match (W::BYTES, wide) {
-            (4, true) if c >= 16 => line.blocks::<16, 8>(),
-            (4, false) if c >= 16 => line.blocks::<16, 4>(),
-            (8, true) if c >= 8 => line.blocks::<8, 8>(),
-            (8, false) if c >= 8 => line.blocks::<8, 4>(),
-            _ => line.blocks::<1, 8>(),
-        }
+fn portable_loop<W: RingWord>(line: &mut Line<'_, W>) {
+    match (W::BYTES, line.geometry.channels) {
+        (4, 16..) => line.blocks::<16, 4>(),
+        (8, 8..) => line.blocks::<8, 4>(),
+        _ => line.blocks::<1, 8>(),
     }
 }
 
@@ -90,6 +114,10 @@ struct Line<'a, W> {
     x: &'a [W],
     w: &'a [W],
     geometry: Geometry<'a>,
+    /// Channels of a group that are read and written; portable loops take one and one.
+    each: [usize; 2],
+    /// Channels of the result.
+    outputs: usize,
     y: usize,
 }
 
