@@ -2,6 +2,7 @@
 
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
+use super::socket;
 use mpcc_ir::plan::Role;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -123,7 +124,7 @@ pub(super) async fn shake_hands(
     own: &Hello,
     parties: u8,
 ) -> Result<Hello, LinkError> {
-    stream.set_nodelay(true)?;
+    socket::tune(stream)?;
     let exchange = async {
         let frame = Frame::control(Kind::Hello, 0, own.encode());
         stream.write_all(&[&frame.header.bytes()[..], &frame.payload].concat()).await?;
