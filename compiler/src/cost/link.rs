@@ -17,7 +17,8 @@ pub struct Link {
     pub mbit_per_s: f64,
     /// Milliseconds to the other host and back.
     pub rtt_ms: f64,
-    /// Kilobytes that leave at once after a pause, from where TCP grows again; as Linux does it if absent.
+    /// Kilobytes that leave at once after a long pause, from where TCP's window grows again; what Linux has
+    /// without settings of its own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_idle_kb: Option<f64>,
 }
