@@ -97,6 +97,11 @@ impl LinkTo {
         let measured = probe::measure(&address, |what| progress.stage(what));
         progress.finish();
         let measured = measured?;
+        if measured.after_idle.iter().any(|after| matches!(after, AfterIdle::Window(_))) {
+            note(
+                "after a pause TCP starts slowly here; `sysctl net.ipv4.tcp_slow_start_after_idle=0` on both hosts avoids that",
+            );
+        }
         let link = Link::measured(&address, &measured);
         let text = link.to_toml()?;
         if let Some(path) = &output {

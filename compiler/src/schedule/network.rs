@@ -148,7 +148,7 @@ impl Connection {
         }
         if now - self.used_since > timeout {
             let used = self.used.max(least);
-            self.window = self.window.min((self.window + used) / 2.0);
+            self.window = self.window.min(self.window.midpoint(used));
             (self.used, self.used_since) = (0.0, now);
         }
     }

@@ -1,4 +1,8 @@
 //! What is asked of the kernel for every connection.
+//!
+//! Little: buffers are left to the kernel, whose own choice grows with the path and was never short on emulated
+//! links; a size of ours would end that. So is congestion control: BBR keeps its rate over a pause, but
+//! underestimates it where messages are small (100 kB on 100 Mbit/s and 40 ms: rounds of 82 instead of 57 ms).
 
 use socket2::SockRef;
 use std::io;
