@@ -389,3 +389,38 @@ fn where_outputs_go_is_checked_before_the_run() {
     assert!(infer("y.npz").starts_with("1: "));
     assert_eq!(std::fs::read(site.path("y.npz")).unwrap(), b"an earlier result");
 }
+
+#[test]
+fn an_echo_answers_probes_until_it_is_stopped() {
+    use mpcc_runtime::net::probe;
+    use std::io::{BufRead as _, BufReader};
+    let site = Site::new();
+    let mut echo = site.command(&["echo", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(echo.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening at ").unwrap();
+    let mut stages = Vec::new();
+    for _ in 0..2 {
+        let measured = probe::measure(address, |stage| stages.push(stage.to_owned())).unwrap();
+        assert!(measured.rtt_us > 0.0 && measured.bytes_per_s.iter().all(|rate| *rate > 1e6));
+    }
+    assert_eq!(stages.len(), 8);
+    assert!(
+        Command::new("kill").args(["-INT", &echo.id().to_string()]).status().unwrap().success()
+    );
+    let output = echo.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.lines().next().unwrap().ends_with(": measured the link"), "{said}");
+}
+
+#[test]
+fn an_echo_that_cannot_listen_says_so() {
+    let site = Site::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refusal = |address: &str| site.refusal(&["echo", "--listen", address]);
+    insta::assert_snapshot!(refusal(&address).replace(&address, "ADDRESS"), @"1: error: cannot listen at ADDRESS; give HOST:PORT of this host with a free port: Address already in use (os error 98)");
+    insta::assert_snapshot!(refusal("7009"), @"1: error: cannot listen at 7009; give HOST:PORT of this host with a free port: invalid socket address");
+    assert!(site.refusal(&["echo"]).starts_with("2: "));
+}

@@ -2,12 +2,14 @@
 
 use super::note;
 use anyhow::Context as _;
-use mpcc_compiler::cost::{self, measure};
+use mpcc_compiler::cost::{self, Link, measure};
 use mpcc_ir::plan as ir;
+use mpcc_runtime::net::probe::{self, AfterIdle, Measured};
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Measure this host, for predicted times that fit it
+/// Measure this host or a link, for predicted times that fit them
 #[derive(clap::Args)]
 pub(crate) struct Profile {
     #[command(subcommand)]
@@ -17,6 +19,7 @@ pub(crate) struct Profile {
 #[derive(clap::Subcommand)]
 enum What {
     Machine(Machine),
+    Link(LinkTo),
     Plan(Plan),
 }
 
@@ -26,6 +29,20 @@ struct Machine {
     /// Where the profile goes; stdout if absent
     #[arg(short, long, value_name = "MACHINE.toml")]
     output: Option<PathBuf>,
+}
+
+/// Measure the link to another host, where `mpcc-party echo` answers, in ten seconds
+#[derive(clap::Args)]
+struct LinkTo {
+    /// Address that `mpcc-party echo` prints, as this host reaches it
+    #[arg(value_name = "HOST:PORT")]
+    address: String,
+    /// Where the profile goes, for --link of other commands; stdout if absent
+    #[arg(short, long, value_name = "LINK.toml")]
+    output: Option<PathBuf>,
+    /// Print what was measured as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Time the steps of a plan one by one and compare with what a profile predicts
@@ -42,6 +59,7 @@ impl Profile {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Machine(machine) => machine.run(),
+            What::Link(link) => link.run(),
             What::Plan(plan) => plan.run(),
         }
     }
@@ -70,6 +88,66 @@ impl Plan {
         super::table(&mut out, &rows);
         super::print(&out)
     }
+}
+
+impl LinkTo {
+    fn run(self) -> anyhow::Result<()> {
+        let Self { address, output, json } = self;
+        let progress = super::Progress::new();
+        let measured = probe::measure(&address, |what| progress.stage(what));
+        progress.finish();
+        let measured = measured?;
+        if measured.after_idle.iter().any(|after| matches!(after, AfterIdle::Window(_))) {
+            note(
+                "after a pause TCP starts slowly here; `sysctl net.ipv4.tcp_slow_start_after_idle=0` on both hosts avoids that",
+            );
+        }
+        let link = Link::measured(&address, &measured);
+        let text = link.to_toml()?;
+        if let Some(path) = &output {
+            std::fs::write(path, &text)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        match (json, output) {
+            (true, _) => super::print_json(&describe(&link, &measured)),
+            (false, None) => super::print(&text),
+            (false, Some(_)) => super::print(&summary(&link, &measured)),
+        }
+    }
+}
+
+/// For scripts: the profile, and each direction as it was measured.
+fn describe(link: &Link, measured: &Measured) -> serde_json::Value {
+    let way = |at: usize| {
+        let window = match measured.after_idle[at] {
+            AfterIdle::Unknown | AfterIdle::Open => None,
+            AfterIdle::Window(bytes) => Some(bytes),
+        };
+        let rate = payload_mbit_per_s(measured, at);
+        json!({ "payload_mbit_per_s": rate, "after_idle_bytes": window })
+    };
+    let rtt_ms = measured.rtt_us / 1e3;
+    json!({ "profile": link, "rtt_ms": rtt_ms, "to_peer": way(0), "from_peer": way(1) })
+}
+
+fn summary(link: &Link, measured: &Measured) -> String {
+    let mut rows = vec![["", "payload", "after a pause"].map(String::from)];
+    for (at, way) in ["to the peer", "from the peer"].into_iter().enumerate() {
+        let rate = format!("{:.1} Mbit/s", payload_mbit_per_s(measured, at));
+        let burst = match measured.after_idle[at] {
+            AfterIdle::Unknown => "not measured: the round trip is short".to_owned(),
+            AfterIdle::Open => "at full rate".to_owned(),
+            AfterIdle::Window(bytes) => format!("{} at once", super::megabytes(bytes)),
+        };
+        rows.push([way.to_owned(), rate, burst]);
+    }
+    let mut out = format!("round trip {} ms\n", link.rtt_ms);
+    super::table(&mut out, &rows);
+    out
+}
+
+fn payload_mbit_per_s(measured: &Measured, at: usize) -> f64 {
+    measured.bytes_per_s[at] * 8.0 / 1e6
 }
 
 impl Machine {

@@ -1,5 +1,6 @@
 //! What a link between two hosts is like.
 
+use mpcc_runtime::net::probe::{AfterIdle, Measured};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,6 +17,10 @@ pub struct Link {
     pub mbit_per_s: f64,
     /// Milliseconds to the other host and back.
     pub rtt_ms: f64,
+    /// Kilobytes that leave at once after a long pause, from where TCP's window grows again; what Linux has
+    /// without settings of its own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_idle_kb: Option<f64>,
 }
 
 /// Part of the rate that is left for payload: a packet of 1,500 bytes carries 1,448.
@@ -44,8 +49,14 @@ pub enum LinkError {
     Unknown { text: String },
     #[error("cannot read the link profile `{path}`")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("`{path}` is not a link profile: it has the keys name, mbit_per_s and rtt_ms")]
+    #[error(
+        "`{path}` is not a link profile: it has the keys name, mbit_per_s, rtt_ms and perhaps after_idle_kb"
+    )]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("`{path}`: {key} is {value}; measure the link again with `mpcc profile link`")]
+    Value { path: PathBuf, key: &'static str, value: f64 },
+    #[error("cannot write the link profile")]
+    Write { source: Box<toml::ser::Error> },
 }
 
 impl Link {
@@ -71,21 +82,67 @@ impl Link {
     pub fn open(text: &str) -> Result<Self, LinkError> {
         let path = Path::new(text);
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
-            let path = path.to_owned();
-            return match std::fs::read_to_string(&path) {
-                Ok(text) => toml::from_str(&text)
-                    .map_err(|source| LinkError::Parse { path, source: Box::new(source) }),
-                Err(source) => Err(LinkError::Read { path, source }),
-            };
+            return Self::read(path);
         }
         text.parse()
     }
+
+    fn read(path: &Path) -> Result<Self, LinkError> {
+        let own = || path.to_owned();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| LinkError::Read { path: own(), source })?;
+        let link: Self = toml::from_str(&text)
+            .map_err(|source| LinkError::Parse { path: own(), source: Box::new(source) })?;
+        let wrong = [
+            ("mbit_per_s", link.mbit_per_s, f64::MIN_POSITIVE),
+            ("rtt_ms", link.rtt_ms, 0.0),
+            ("after_idle_kb", link.after_idle_kb.unwrap_or(1.0), f64::MIN_POSITIVE),
+        ]
+        .into_iter()
+        .find(|(_, value, least)| !(value.is_finite() && value >= least));
+        match wrong {
+            None => Ok(link),
+            Some((key, value, _)) => Err(LinkError::Value { path: own(), key, value }),
+        }
+    }
+
+    /// What was measured, by the name of the other end. Both directions are taken to be as the slower one.
+    pub fn measured(name: &str, measured: &Measured) -> Self {
+        let [up, down] = measured.bytes_per_s;
+        let window_kb = |(window, rate): (&AfterIdle, f64)| match window {
+            AfterIdle::Unknown => None,
+            AfterIdle::Window(bytes) => Some(*bytes as f64 / 1e3),
+            // What two round trips carry holds nothing up.
+            AfterIdle::Open => Some(rate * measured.rtt_us / 1e6 * 2.0 / 1e3),
+        };
+        let windows = measured.after_idle.iter().zip([up, down]).filter_map(window_kb);
+        Self {
+            name: name.to_owned(),
+            mbit_per_s: rounded(up.min(down) * 8.0 / PAYLOAD / 1e6),
+            rtt_ms: rounded(measured.rtt_us / 1e3),
+            after_idle_kb: windows.reduce(f64::min).map(rounded),
+        }
+    }
+
+    /// The text of a profile.
+    ///
+    /// # Errors
+    /// Where a number cannot be written.
+    pub fn to_toml(&self) -> Result<String, LinkError> {
+        toml::to_string(self).map_err(|source| LinkError::Write { source: Box::new(source) })
+    }
+}
+
+/// To four digits: a measurement has no more.
+fn rounded(value: f64) -> f64 {
+    let scale = 10_f64.powi(3 - value.abs().max(1e-9).log10().floor() as i32);
+    (value * scale).round() / scale
 }
 
 impl Default for Link {
     fn default() -> Self {
         let (name, mbit_per_s, rtt_ms) = NAMED[1];
-        Self { name: name.to_owned(), mbit_per_s, rtt_ms }
+        Self { name: name.to_owned(), mbit_per_s, rtt_ms, after_idle_kb: None }
     }
 }
 
@@ -97,7 +154,7 @@ impl FromStr for Link {
         let values = named.map(|(_, rate, rtt)| (*rate, *rtt)).or_else(|| numbers(text));
         let (mbit_per_s, rtt_ms) =
             values.ok_or_else(|| LinkError::Unknown { text: text.to_owned() })?;
-        Ok(Self { name: text.to_owned(), mbit_per_s, rtt_ms })
+        Ok(Self { name: text.to_owned(), mbit_per_s, rtt_ms, after_idle_kb: None })
     }
 }
 

@@ -37,6 +37,7 @@ mod simulate_tests;
 mod tests;
 
 pub use barriers::Overlap;
+pub use network::Network;
 pub use simulate::Setting;
 
 use fuse::Fused;

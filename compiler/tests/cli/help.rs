@@ -34,6 +34,11 @@ fn help_of_run() {
 }
 
 #[test]
+fn help_of_profile_link() {
+    assert_snapshot!(Site::new().stdout("profile link --help"));
+}
+
+#[test]
 fn a_verb_that_is_not_there() {
     let said = Site::new().refusal("infer");
     assert_snapshot!(said, @r"

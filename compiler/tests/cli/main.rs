@@ -5,6 +5,7 @@
 mod browser;
 mod data;
 mod help;
+mod links;
 mod models;
 mod outputs;
 mod plans;

@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out; one file per verb.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that talks")]
 
+mod echo;
 mod fill;
 mod infer;
 mod serve;
@@ -31,6 +32,7 @@ enum Verb {
     Serve(serve::Serve),
     Infer(infer::Infer),
     Fill(fill::Fill),
+    Echo(echo::Echo),
 }
 
 impl Cli {
@@ -40,6 +42,7 @@ impl Cli {
             Verb::Serve(serve) => serve.run(),
             Verb::Infer(infer) => infer.run(),
             Verb::Fill(fill) => fill.run(),
+            Verb::Echo(echo) => echo.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -111,25 +114,39 @@ fn log() -> Log {
 /// The first ctrl-c or SIGTERM ends the session in order, the second at once.
 fn stop_on_signals() -> anyhow::Result<StopHandle> {
     let stop = StopHandle::default();
-    let handle = stop.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("mpcc-signals".into()).spawn(move || {
-        runtime.block_on(async move {
-            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-            for round in 0..2 {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
-                }
-                if round == 0 {
-                    eprintln!("stopping; once more to stop at once");
-                    handle.stop();
-                }
-            }
+    let (handle, mut asked) = (stop.clone(), false);
+    on_signals(move || {
+        if asked {
             std::process::exit(1);
-        });
+        }
+        asked = true;
+        eprintln!("stopping; once more to stop at once");
+        handle.stop();
     })?;
     Ok(stop)
+}
+
+/// Calls `act` at every ctrl-c and SIGTERM from now on.
+fn on_signals(mut act: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watch = |kind| {
+        let _inside = runtime.enter();
+        signal(kind)
+    };
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    std::thread::Builder::new().name("mpcc-signals".into()).spawn(move || {
+        runtime.block_on(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                act();
+            }
+        });
+    })?;
+    Ok(())
 }
 
 fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {

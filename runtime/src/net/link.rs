@@ -2,18 +2,21 @@
 
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
+use super::socket;
 use mpcc_ir::plan::Role;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError};
 
 /// A compute thread that sends waits while more bytes than this are queued on the link.
 const MAX_QUEUED: u64 = 16 << 20;
+/// Frames are gathered up to this many bytes and leave in one call.
+const GATHERED: usize = 64 << 10;
 /// How long a peer may take for its first frame.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
@@ -123,7 +126,7 @@ pub(super) async fn shake_hands(
     own: &Hello,
     parties: u8,
 ) -> Result<Hello, LinkError> {
-    stream.set_nodelay(true)?;
+    socket::tune(stream)?;
     let exchange = async {
         let frame = Frame::control(Kind::Hello, 0, own.encode());
         stream.write_all(&[&frame.header.bytes()[..], &frame.payload].concat()).await?;
@@ -152,31 +155,53 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
 
 /// Writes queued frames until a `Bye` has been written or the queue's other end is gone. Dropping this in the
 /// middle of a frame breaks the connection, which the other end notices.
+///
+/// Small frames that are queued at once leave together; a large one leaves with its header and what was
+/// gathered before it, not a packet behind them.
 pub(super) async fn write_frames(
     link: &Link,
-    half: OwnedWriteHalf,
+    mut half: OwnedWriteHalf,
     mut queue: UnboundedReceiver<Frame>,
 ) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(64 << 10, half);
+    let mut small = Vec::with_capacity(GATHERED);
     loop {
         let frame = match queue.try_recv() {
             Ok(frame) => frame,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                out.flush().await?;
+                half.write_all(&small).await?;
+                small.clear();
                 let Some(frame) = queue.recv().await else { break };
                 frame
             }
         };
-        out.write_all(&frame.header.bytes()).await?;
-        out.write_all(&frame.payload).await?;
+        small.extend_from_slice(&frame.header.bytes());
+        if small.len() + frame.payload.len() <= GATHERED {
+            small.extend_from_slice(&frame.payload);
+        } else {
+            write_both(&mut half, &small, &frame.payload).await?;
+            small.clear();
+        }
         link.written(frame.wire_bytes());
         if frame.header.kind == Kind::Bye {
             break;
         }
     }
-    out.flush().await?;
-    out.shutdown().await
+    half.write_all(&small).await?;
+    half.shutdown().await
+}
+
+/// Writes two slices, one behind the other.
+async fn write_both(half: &mut OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < first.len() {
+        let slices = [IoSlice::new(&first[done..]), IoSlice::new(second)];
+        match half.write_vectored(&slices).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => done += written,
+        }
+    }
+    half.write_all(&second[done - first.len()..]).await
 }
 
 /// Reads the next frame; `None` where the other end closed the connection between frames.
@@ -185,10 +210,11 @@ pub(super) async fn read_frame(
     data_limit: u64,
 ) -> Result<Option<Frame>, LinkError> {
     let mut header = [0; HEADER];
-    if half.read(&mut header[..1]).await? == 0 {
+    let read = half.read(&mut header).await?;
+    if read == 0 {
         return Ok(None);
     }
-    half.read_exact(&mut header[1..]).await?;
+    half.read_exact(&mut header[read..]).await?;
     let header = Header::parse(&header, data_limit)?;
     let mut payload = vec![0; header.len as usize];
     half.read_exact(&mut payload).await?;

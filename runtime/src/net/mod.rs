@@ -1,4 +1,4 @@
-//! Bytes on the wire: frames, the handshake, and links over TCP.
+//! Bytes on the wire: frames, the handshake, links over TCP, and what measures them.
 //!
 //! Links are plain TCP: they keep order and detect loss, but hide nothing. Until TLS is there, run them
 //! inside a tunnel or a network that nobody else reads: a party's seed travels to the dealer over one.
@@ -7,3 +7,5 @@ pub mod frame;
 pub mod handshake;
 pub mod hub;
 pub mod link;
+pub mod probe;
+mod socket;

@@ -1,0 +1,16 @@
+//! What is asked of the kernel for every connection.
+//!
+//! Little: buffers are left to the kernel, whose own choice grows with the path and was never short on emulated
+//! links; a size of ours would end that. So is congestion control: BBR keeps its rate over a pause, but
+//! underestimates it where messages are small (100 kB on 100 Mbit/s and 40 ms: rounds of 82 instead of 57 ms).
+
+use socket2::SockRef;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Sets a connection's options.
+pub(super) fn tune(stream: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    // Small messages are waited for: they must not wait for the acknowledgement of others.
+    socket.set_tcp_nodelay(true)
+}
