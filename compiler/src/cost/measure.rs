@@ -1,6 +1,6 @@
 //! Measures a machine profile: runs steps of representative shapes on the runtime's kernels.
 
-use super::products::{K, M, N, PLANES, Products};
+use super::products::{K, M, N, PATCH_K, PATCH_N, PATCHES, PLANES, Products};
 use super::{Machine, Rates, tile_key};
 use mpcc_ir::Window;
 use mpcc_ir::plan::{
@@ -136,6 +136,16 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
         dilations: [1; 2],
         pads: [pad; 4],
     };
+    let mut patches = Vec::new();
+    for [lines, width] in PATCHES {
+        for depth in PATCH_K {
+            for outputs in PATCH_N {
+                let window = Window { pads: [0, 1, 0, 1], ..window(3, 1, 1) };
+                let step = bench.conv(window, [lines + 2, width, depth / 9], outputs, 1);
+                patches.push((step, [lines * width, outputs, depth]));
+            }
+        }
+    }
     let mut planes = |stride: usize| -> Vec<usize> {
         let conv = |width: &usize| {
             bench.conv(window(3, stride, 1), [8 * stride, width * stride, PLANE], PLANE, PLANE)
@@ -144,10 +154,6 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
     };
     let planes = [planes(1), planes(2)];
     let grouped = bench.conv(window(3, 1, 1), [8, 28, 4 * PLANE], 4 * PLANE, PLANE);
-    // The same products, with padding to be written and with an image that has it.
-    let [height, width, channels] = PADDED;
-    let padded = bench.conv(window(1, 1, 1), PADDED, 16, 1);
-    let plain = bench.conv(window(1, 1, 0), [height + 2, width + 2, channels], 16, 1);
     let moves = bench.moves();
     let tiles = bench.tiles();
     let copies = bench.copies();
@@ -162,7 +168,10 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
     let mut products = Products {
         lanes: 64 / word.bytes() as usize,
         rates: vec![0.0; M.len() * K.len() * N.len()],
-        pad_ns: round((us[padded] - us[plain]).max(0.0) * 1e3 / macs(height, width, channels)),
+        patch_rates: patches
+            .into_iter()
+            .map(|(step, [m, n, k])| round(macs(m, n, k) / (us[step] * 1e3)))
+            .collect(),
         plane_ns: plane(&planes[0]),
         stride_plane_ns: plane(&planes[1]),
         group_ns: round(us[grouped] * 1e3 / macs(8 * 28, 4 * PLANE, 4 * 9)),
@@ -187,9 +196,6 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
 
 /// Groups of the measured convolutions in groups.
 const PLANE: usize = 128;
-
-/// Height, width and channels of the image whose padding is measured.
-const PADDED: [usize; 3] = [54, 54, 64];
 
 /// Bytes of the measured message.
 const COPIED: u64 = 1 << 18;
@@ -438,4 +444,63 @@ pub fn compare(
         *found += us;
     }
     Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Convolutions of ResNet-50 and MobileNet v2 and parts of them: lines, pixels and channels of the image,
+    /// outputs, extent of the window, stride, groups, and padding above and below.
+    const CONVOLUTIONS: [([usize; 3], usize, [usize; 3], usize); 18] = [
+        ([224, 224, 3], 64, [7, 2, 1], 3),
+        ([56, 56, 64], 64, [3, 1, 1], 1),
+        ([6, 56, 64], 64, [3, 1, 1], 0),
+        ([3, 56, 64], 64, [3, 1, 1], 0),
+        ([56, 56, 64], 256, [1, 1, 1], 0),
+        ([4, 56, 64], 256, [1, 1, 1], 0),
+        ([56, 56, 256], 512, [1, 2, 1], 0),
+        ([28, 28, 128], 128, [3, 1, 1], 1),
+        ([6, 28, 128], 128, [3, 1, 1], 0),
+        ([14, 14, 1024], 256, [1, 1, 1], 0),
+        ([2, 14, 1024], 256, [1, 1, 1], 0),
+        ([14, 14, 256], 256, [3, 1, 1], 1),
+        ([3, 14, 256], 256, [3, 1, 1], 0),
+        ([7, 7, 512], 512, [3, 1, 1], 1),
+        ([3, 7, 512], 512, [3, 1, 1], 0),
+        ([7, 7, 512], 2048, [1, 1, 1], 0),
+        ([56, 56, 144], 144, [3, 1, 144], 1),
+        ([6, 56, 144], 144, [3, 1, 144], 0),
+    ];
+
+    #[test]
+    #[ignore = "measures this machine for half a minute: run with --ignored --nocapture on an idle one"]
+    #[expect(clippy::print_stdout, reason = "a table to read")]
+    fn convolutions_take_about_what_a_new_profile_predicts() {
+        let machine = machine().unwrap();
+        for word in [Word::W32, Word::W64] {
+            let mut bench = Bench::new(word);
+            for (shape, outputs, [extent, stride, groups], pad) in CONVOLUTIONS {
+                let side = extent / 2;
+                let (kernel, strides) = ([extent; 2], [stride; 2]);
+                let window =
+                    Window { kernel, strides, dilations: [1; 2], pads: [pad, side, pad, side] };
+                bench.conv(window, shape, outputs, groups);
+            }
+            let ops = bench.ops.clone();
+            let us = bench.run().unwrap();
+            let (mut least, mut most) = (f64::INFINITY, 0_f64);
+            for ((op, us), shape) in ops.iter().zip(us).zip(CONVOLUTIONS) {
+                let StepOp::Conv { window, groups, x_shape, out_channels, .. } = op else {
+                    continue;
+                };
+                let products = &machine.rates(word).products;
+                let ns = products.conv_ns(window, *groups, *x_shape, *out_channels);
+                let ratio = ns / 1e3 / us;
+                println!("{word:?} {shape:?}: {us:.0} us, predicted {ratio:.2} of that");
+                (least, most) = (least.min(ratio), most.max(ratio));
+            }
+            assert!(least > 0.6 && most < 1.6, "{word:?}: {least:.2} to {most:.2}");
+        }
+    }
 }

@@ -9,7 +9,15 @@ pub(super) const M: [usize; 9] = [1, 2, 4, 7, 14, 28, 98, 392, 784];
 pub(super) const K: [usize; 6] = [4, 16, 64, 256, 1024, 4096];
 /// Columns of the right operand of the measured products.
 pub(super) const N: [usize; 7] = [1, 8, 16, 32, 64, 256, 1024];
-/// Widths and channels of the results of measured depth-wise convolutions.
+/// Lines and pixels of the results of measured windows of 3 x 3.
+pub(super) const PATCHES: [[usize; 2]; 6] = [[1, 7], [2, 7], [4, 7], [4, 14], [14, 14], [28, 28]];
+/// Pixels of those.
+const PATCH_M: [usize; 6] = [7, 14, 28, 56, 196, 784];
+/// Depths of those: nine times the channels.
+pub(super) const PATCH_K: [usize; 4] = [36, 144, 576, 2304];
+/// Channels of their results.
+pub(super) const PATCH_N: [usize; 4] = [16, 64, 256, 512];
+/// Widths of the results of measured depth-wise convolutions.
 pub(super) const PLANES: [usize; 5] = [7, 14, 28, 56, 112];
 
 /// What products and convolutions cost.
@@ -21,8 +29,9 @@ pub struct Products {
     /// Multiply-adds per nanosecond of `[m, k] x [k, n]`: `n` runs fastest, then `k`, then `m`, over
     /// 1 2 4 7 14 28 98 392 784, 4 16 64 256 1024 4096 and 1 8 16 32 64 256 1024.
     pub rates: Vec<f64>,
-    /// Nanoseconds for each word of an image that is copied to have its padding around it.
-    pub pad_ns: f64,
+    /// The same for the patches under windows of 3 x 3, which share words of the image and whose
+    /// padding is written first: over 7 14 28 56 196 784 pixels, 36 144 576 2304 and 16 64 256 512.
+    pub patch_rates: Vec<f64>,
     /// Nanoseconds per multiply-add of depth-wise convolutions, by width of the output: 7 14 28 56 112.
     pub plane_ns: Vec<f64>,
     /// The same for windows that move further.
@@ -34,11 +43,14 @@ pub struct Products {
 impl Products {
     /// Nanoseconds of a product of matrices.
     pub fn gemm_ns(&self, mkn: [usize; 3]) -> f64 {
-        let [m, k, n] = mkn;
+        self.product_ns(mkn, &Grid { m: &M, k: &K, n: &N, rates: &self.rates })
+    }
+
+    fn product_ns(&self, [m, k, n]: [usize; 3], grid: &Grid<'_>) -> f64 {
         let whole = n.next_multiple_of(self.lanes.max(1));
         let n = if n <= self.lanes / 2 { n } else { whole };
         let macs = (m * n) as f64 * k as f64;
-        if macs == 0.0 { 0.0 } else { macs / self.rate([m, k, n]) }
+        if macs == 0.0 { 0.0 } else { macs / grid.rate([m, k, n]) }
     }
 
     /// Nanoseconds of a convolution.
@@ -65,18 +77,30 @@ impl Products {
         let depth = cg * taps;
         // Patches of a few results are not worth dot products.
         let n = if depth < 32 * og { og.max(self.lanes / 2 + 1) } else { og };
-        let padded = if window.pads == [0; 4] { 0 } else { images * h * w * channels };
-        self.gemm_ns([pixels, depth, n]) * groups as f64 + self.pad_ns * padded as f64
+        let patches = Grid { m: &PATCH_M, k: &PATCH_K, n: &PATCH_N, rates: &self.patch_rates };
+        let mkn = [pixels, depth, n];
+        let each = if taps == 1 { self.gemm_ns(mkn) } else { self.product_ns(mkn, &patches) };
+        each * groups as f64
     }
+}
 
-    /// Multiply-adds per nanosecond: the logarithm is linear in those of the extents.
+/// Multiply-adds per nanosecond by extents of a product; those of `n` run fastest, then those of `k`.
+struct Grid<'a> {
+    m: &'a [usize],
+    k: &'a [usize],
+    n: &'a [usize],
+    rates: &'a [f64],
+}
+
+impl Grid<'_> {
+    /// The logarithm is linear in those of the extents.
     fn rate(&self, [m, k, n]: [usize; 3]) -> f64 {
-        let (ms, ks, ns) = (near(&M, m), near(&K, k), near(&N, n));
+        let (ms, ks, ns) = (near(self.m, m), near(self.k, k), near(self.n, n));
         let mut log = 0.0;
         for (i, wi) in ms {
             for (j, wj) in ks {
                 for (l, wl) in ns {
-                    let at = (i * K.len() + j) * N.len() + l;
+                    let at = (i * self.k.len() + j) * self.n.len() + l;
                     let rate = self.rates.get(at).copied().unwrap_or(1.0).max(1e-6);
                     log += wi * wj * wl * rate.ln();
                 }

@@ -25,6 +25,7 @@ pub(super) fn avx512<W: RingWord>(mut tile: Micro<'_, W>) {
     assert!((1..=14).contains(&rows) && (1..=tile.width).contains(&tile.cols) && depth > 0);
     assert!(tile.parts.iter().all(|part| part.len > 0));
     assert!(tile.out.len() >= (rows - 1) * tile.out_stride + tile.cols);
+    assert!(tile.width < tile.cols + lanes);
     assert!(tile.panel.len() >= depth * tile.width);
     assert!(tile.right.len() >= (depth - 1) * tile.right_stride + tile.cols);
     let place = tile.places.iter().max().unwrap_or(&0);
@@ -87,9 +88,11 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
     let out = tile.out.as_mut_ptr();
     for r in 0..R {
         for v in 0..V {
-            let to = out.wrapping_add(r * tile.out_stride + v * lanes);
-            // SAFETY: prefetches may go anywhere.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) };
+            // SAFETY: all vectors of a tile begin in `out`.
+            unsafe {
+                let to = out.add(r * tile.out_stride + v * lanes);
+                _mm_prefetch::<_MM_HINT_ET0>(to.cast());
+            }
         }
     }
     let mut parts = tile.parts.iter();
@@ -104,7 +107,7 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
         for v in 0..V {
             let packed = panel.wrapping_add(v * lanes);
             // SAFETY: the panel holds `V` vectors for each step of depth, and `right` holds the
-            // columns that are kept; prefetches may go anywhere.
+            // columns that are kept.
             unsafe {
                 if FRESH {
                     let there = from.wrapping_add(v * lanes);

@@ -98,7 +98,7 @@ impl<W: RingWord> Micro<'_, W> {
     #[inline(always)]
     fn multiply<const R: usize, const N: usize>(&mut self) {
         let mut sums = [[W::ZERO; N]; R];
-        let mut panel = &*self.panel.as_chunks::<N>().0;
+        let mut panel = self.panel.as_chunks::<N>().0;
         for part in self.parts {
             let a: [&[W]; R] =
                 std::array::from_fn(|r| &self.left[self.places[r] + part.at..][..part.len]);
