@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many runs a message may be ahead of the newest that has begun here. Any `depth` successive runs before one
-/// that has begun at the sender have one that is over there; it cannot be over before it has begun everywhere.
+/// How many runs a message may be ahead of the newest that has begun here.
+///
+/// Of any `depth` successive runs before one that has begun at the sender, one is over there, and none is over before
+/// it has begun everywhere. One more is for a run that was called off first.
 pub fn ahead(plan: &Plan) -> u64 {
     u64::from(plan.depth) + 1
 }
