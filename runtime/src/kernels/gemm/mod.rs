@@ -1,10 +1,10 @@
 //! Products of a matrix, or of the patches of an image, with a matrix: the core of `matmul` and `conv`.
 //!
-//! The left operand is read where it lies. The result is cut into blocks of rows and the depth into
-//! blocks of [`DEPTH`]; a panel of the right operand, as wide as a microkernel's tile, is packed while
-//! the first tile of a block needs it, and then meets all others, whose rows stay in L2. So packing is
-//! hidden behind products, and a product with a single tile of rows has none. Shapes with very few rows or
-//! columns have loops of their own, at the speed of memory.
+//! The left operand is read where it lies, unless its rows would crowd a cache. The result is cut into
+//! blocks of rows and the depth into blocks of [`DEPTH`]; a panel of the right operand, as wide as a
+//! microkernel's tile, is packed while the first tile of a block needs it, and then meets all others,
+//! whose rows stay in L2. So packing is hidden behind products. Shapes with very few rows or columns
+//! have loops of their own, at the speed of memory.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
@@ -22,6 +22,7 @@ use micro::{Micro, Tiling};
 
 /// Depth of a block, at most.
 const DEPTH: usize = 512;
+
 /// Bytes of the left operand per block: they stay in L2 while all panels pass by.
 const BLOCK_BYTES: usize = 512 << 10;
 
