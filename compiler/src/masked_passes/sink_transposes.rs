@@ -58,20 +58,16 @@ impl Sinking {
         if let (Op::Reshape, &[x]) = (&node.op, &node.args[..]) {
             return self.reshape(x, node, own);
         }
-        match self.order(node) {
-            Some(perm) => {
-                let args: Vec<Id> =
-                    node.args.iter().map(|arg| self.in_order(*arg, &perm)).collect();
-                let ty = Ty { shape: back(&node.ty.shape, &perm), ..node.ty.clone() };
-                let id = self.program.push(renamed(&node.op, &perm), &args, ty, node.origin);
-                Value { id, perm }
-            }
-            None => {
-                let args: Vec<Id> = node.args.iter().map(|arg| self.in_place(*arg)).collect();
-                let id = self.program.push(node.op.clone(), &args, node.ty.clone(), node.origin);
-                Value { id, perm: own }
-            }
-        }
+        let order = self.order(node);
+        let arg = |arg: &Id| match &order {
+            Some(perm) => self.in_order(*arg, perm),
+            None => self.in_place(*arg),
+        };
+        let args: Vec<Id> = node.args.iter().map(arg).collect();
+        let perm = order.unwrap_or(own);
+        let ty = Ty { shape: back(&node.ty.shape, &perm), ..node.ty.clone() };
+        let id = self.program.push(renamed(&node.op, &perm), &args, ty, node.origin);
+        Value { id, perm }
     }
 
     /// The order of axes to compute a node in: that of the first operand that a transpose waits for. `None` where
