@@ -73,9 +73,16 @@ impl Arena {
         let layout = Layout::from_size_align(len.checked_add(ALIGN)?, 16).ok()?;
         // SAFETY: the layout's size is at least `ALIGN`, so not zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        huge_pages(base, layout.size());
+        #[cfg(target_os = "linux")]
+        advise(base, layout.size(), rustix::mm::Advice::LinuxHugepage);
         let offset = base.as_ptr().align_offset(ALIGN);
         (offset < ALIGN).then(|| Self { base, offset, len, layout, held: Mutex::default() })
+    }
+
+    /// Takes all pages from the system now, rather than one by one when a run first touches them.
+    pub fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        advise(self.base, self.layout.size(), rustix::mm::Advice::LinuxPopulateWrite);
     }
 
     /// Size in bytes.
@@ -117,23 +124,14 @@ impl Drop for Arena {
 /// Asks for large pages: a run touches hundreds of megabytes, and a fault for each small page would cost more
 /// than much of the arithmetic. Only advice, so a refusal is no error.
 #[cfg(target_os = "linux")]
-fn huge_pages(base: NonNull<u8>, len: usize) {
+fn advise(base: NonNull<u8>, len: usize, advice: rustix::mm::Advice) {
     const PAGE: usize = 2 << 20;
     let skip = base.as_ptr().align_offset(PAGE);
     let Some(inside) = len.checked_sub(skip).filter(|&inside| inside >= PAGE) else { return };
     let whole = inside / PAGE * PAGE;
-    // SAFETY: the range lies inside the fresh allocation, and this advice changes no contents.
-    let _ = unsafe {
-        rustix::mm::madvise(
-            base.as_ptr().add(skip).cast(),
-            whole,
-            rustix::mm::Advice::LinuxHugepage,
-        )
-    };
+    // SAFETY: the range lies inside the allocation, and neither advice that is given changes its contents.
+    let _ = unsafe { rustix::mm::madvise(base.as_ptr().add(skip).cast(), whole, advice) };
 }
-
-#[cfg(not(target_os = "linux"))]
-fn huge_pages(_: NonNull<u8>, _: usize) {}
 
 /// The two arenas that a step can name.
 #[derive(Clone)]

@@ -103,8 +103,7 @@ impl ClientRun {
         let mut packets = Vec::new();
         for (port, x) in plan.inputs.iter().zip(&self.inputs) {
             let mask = unpack(&self.arrived[&port.mask], port.ring, x.len());
-            let masked: Vec<u64> = x.iter().zip(mask).map(|(x, l)| x.wrapping_add(l)).collect();
-            let payload = pack(&masked, port.ring);
+            let payload = pack(x.iter().zip(mask).map(|(x, l)| x.wrapping_add(l)), port.ring);
             for &message in &port.masked {
                 let info = &plan.messages[message as usize];
                 self.counts.count_sent(info, 0);
@@ -150,7 +149,7 @@ impl ClientRun {
 
     fn output(&self, port: &OutputPort) -> Output {
         let count = port.shape.elements();
-        let mut words = unpack(&self.arrived[&port.masked], port.ring, count);
+        let mut words: Vec<u64> = unpack(&self.arrived[&port.masked], port.ring, count).collect();
         for share in &port.shares {
             let share = unpack(&self.arrived[share], port.ring, count);
             words.iter_mut().zip(share).for_each(|(x, l)| *x = x.wrapping_sub(l));

@@ -49,8 +49,7 @@ impl OwnerSetup {
         let count = self.plan.params[at].elements as usize;
         let words = unpack(self.params.secret(at).unwrap_or_default(), bits, count);
         let mask = unpack(&packet.payload, bits, count);
-        let masked: Vec<u64> = words.iter().zip(mask).map(|(w, l)| w.wrapping_add(l)).collect();
-        let payload = pack(&masked, bits);
+        let payload = pack(words.zip(mask).map(|(w, l)| w.wrapping_add(l)), bits);
         let counts = &mut self.counts;
         let packets = self.plan.params[at].masked.iter().map(|&message| {
             let info = &self.plan.messages[message as usize];

@@ -4,41 +4,40 @@
 //! the last byte is padded with zeros.
 
 /// Packs the low `bits` bits of each word; `bits` is 1 to 64.
-pub fn pack(words: &[u64], bits: u8) -> Vec<u8> {
+pub fn pack(words: impl ExactSizeIterator<Item = u64>, bits: u8) -> Vec<u8> {
     let (bits, keep) = (u32::from(bits), u64::MAX >> (64 - u32::from(bits)));
-    let mut out = Vec::with_capacity((words.len() * bits as usize).div_ceil(8));
+    let len = (words.len() * bits as usize).div_ceil(8);
+    let mut out = Vec::with_capacity(len.next_multiple_of(8));
     let (mut pending, mut filled) = (0_u128, 0);
-    for &word in words {
+    for word in words {
         pending |= u128::from(word & keep) << filled;
         filled += bits;
-        while filled >= 8 {
-            out.push(pending as u8);
-            pending >>= 8;
-            filled -= 8;
+        if filled >= 64 {
+            out.extend_from_slice(&(pending as u64).to_le_bytes());
+            pending >>= 64;
+            filled -= 64;
         }
     }
-    if filled > 0 {
-        out.push(pending as u8);
-    }
+    out.extend_from_slice(&(pending as u64).to_le_bytes());
+    out.truncate(len);
     out
 }
 
 /// The first `count` words of a packed stream, zero-extended; missing bytes count as zero.
-pub fn unpack(bytes: &[u8], bits: u8, count: usize) -> Vec<u64> {
-    let (bits, keep) = (u32::from(bits), u64::MAX >> (64 - u32::from(bits)));
-    let mut source = bytes.iter();
-    let (mut pending, mut filled) = (0_u128, 0);
-    let next = |_| {
-        while filled < bits {
-            pending |= u128::from(source.next().copied().unwrap_or(0)) << filled;
-            filled += 8;
+pub fn unpack(bytes: &[u8], bits: u8, count: usize) -> impl ExactSizeIterator<Item = u64> {
+    const SPAN: usize = size_of::<u128>();
+    let (bits, keep) = (usize::from(bits), u64::MAX >> (64 - u32::from(bits)));
+    (0..count).map(move |element| {
+        let (at, shift) = (element * bits / 8, element * bits % 8);
+        let rest = bytes.get(at..).unwrap_or_default();
+        let mut span = [0; SPAN];
+        if let Some(whole) = rest.first_chunk() {
+            span = *whole;
+        } else {
+            span[..rest.len()].copy_from_slice(rest);
         }
-        let word = pending as u64 & keep;
-        pending >>= bits;
-        filled -= bits;
-        word
-    };
-    (0..count).map(next).collect()
+        (u128::from_le_bytes(span) >> shift) as u64 & keep
+    })
 }
 
 #[cfg(test)]
@@ -51,11 +50,12 @@ mod tests {
             let keep = u64::MAX >> (64 - bits);
             let word = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let words: Vec<u64> = (0..13).map(word).collect();
-            let packed = pack(&words, bits);
+            let packed = pack(words.iter().copied(), bits);
             assert_eq!(packed.len(), (13 * usize::from(bits)).div_ceil(8));
             let kept: Vec<u64> = words.iter().map(|w| w & keep).collect();
-            assert_eq!(unpack(&packed, bits, 13), kept, "{bits} bits");
+            assert_eq!(unpack(&packed, bits, 13).collect::<Vec<u64>>(), kept, "{bits} bits");
+            assert_eq!(unpack(&packed[..1], bits, 13).nth(12), Some(0));
         }
-        assert_eq!(pack(&[1, 2, 3], 4), [0x21, 0x03]);
+        assert_eq!(pack([1, 2, 3].into_iter(), 4), [0x21, 0x03]);
     }
 }

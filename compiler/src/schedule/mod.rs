@@ -91,7 +91,7 @@ const MIN_CHUNK: usize = 1 << 13;
 
 /// Elements above which a group is split further, so that a large batch has no messages that caches cannot
 /// hold.
-const MAX_CHUNK: usize = 1 << 18;
+const MAX_CHUNK: usize = 1 << 16;
 
 /// First element and number of elements of each chunk of a group of `elements`; chunks begin at multiples of `unit`.
 fn chunk_ranges(elements: usize, chunks: usize, unit: usize) -> Vec<(usize, usize)> {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Takes lines for people: progress, refused connections, runs called off.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -314,17 +314,20 @@ impl Machine {
         })
     }
 
-    /// Runs the setup phase and reports it.
+    /// Runs the setup phase, gets the memory of the runs ready, and reports both.
     pub(super) fn setup(
         &self,
         control: &Control,
         stored: Option<Vec<Packet>>,
         report: &mut Report,
     ) -> Result<(), ServeError> {
+        let start = Instant::now();
         let (executor, done) =
             self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, || ());
         done?;
-        report.setup(executor.elapsed().as_secs_f64(), &executor.counts());
+        // Weights that were read from a file are freed by now.
+        self.arenas.iter().for_each(|arena| arena.populate());
+        report.setup(start.elapsed().as_secs_f64(), &executor.counts());
         control.say(&format!("ready after {:.2} s of setup", report.setup_s));
         Ok(())
     }
