@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Predicted and measured times of the three schedules, on links of several kinds.
+"""Predicted and measured times of the three schedules and of several runs in flight, on links of several kinds.
 
-Each role is a process on a host of its own, made by netlab; needs root. For every model and link it
-compiles the model sequential, layer and pipelined, runs it, and prints one row of milliseconds:
-the online time as P1 sees it, from the end of its offline phase to its last message.
+Each role is a process on a host of its own, made by netlab; needs root. For every model, link, schedule and number of
+runs in flight it compiles the model, runs it, and prints one row of milliseconds as the client sees them: the online
+time, from sending its input to having the output, and the time of a run in steady state, both phases.
 
     tests/netlab/schedules.py --netlab netlab --mpcc target/release/mpcc \\
         --party target/release/mpcc-party --machine machine.toml \\
@@ -52,12 +52,20 @@ def write_configs(folder, plan, weights, threads):
             file.write("\n".join(lines) + "\n")
 
 
-def measure(options, model, inputs, link, schedule):
-    """Predicted, least possible and measured online milliseconds."""
+def lab_options(link):
+    """A name that netlab knows, or a rate and a round trip such as 3gbit,0.1ms."""
+    if "," not in link:
+        return ["--profile", link]
+    rate, rtt = link.split(",")
+    return ["--rate", rate, "--rtt", rtt]
+
+
+def measure(options, model, inputs, link, schedule, depth):
+    """Predicted, measured and least possible milliseconds: online, and of a run in steady state."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         plan = os.path.join(folder, "m.plan")
-        command = [options.mpcc, "compile", model, "-o", plan, "--link", link]
-        command += ["--schedule", schedule, "--threads", str(options.threads)]
+        command = [options.mpcc, "compile", model, "-o", plan, "--link", link, "--ring", "32"]
+        command += ["--schedule", schedule, "--threads", str(options.threads), "--depth", str(depth)]
         command += ["--machine", options.machine] if options.machine else []
         command += ["--calibrate", inputs] if inputs else []
         call(command)
@@ -66,13 +74,27 @@ def measure(options, model, inputs, link, schedule):
         write_configs(folder, plan, plan.replace(".plan", ".weights"), options.threads)
         name = explained["inputs"][0]["name"]
         given = f"-i {name}=@{os.path.abspath(inputs)}" if inputs else ""
-        script = PARTY.format(party=options.party, runs=options.runs + 1, inputs=given)
-        lab = [options.netlab, "run", "--parties", "4", "--profile", link, "--timeout", "900"]
+        runs = options.runs + depth
+        script = PARTY.format(party=options.party, runs=runs, inputs=given)
+        report = os.path.join(folder, "lab.json")
+        lab = [options.netlab, "run", "--parties", "4", *lab_options(link)]
+        lab += ["--timeout", "1800", "--json", report]
         call(options.prefix + lab + ["--", "sh", "-c", script], cwd=folder)
-        with open(os.path.join(folder, "P1.json")) as file:
-            runs = json.load(file)["runs"][1:]
-        measured = statistics.median(run["online_s"] for run in runs) * 1e3
-        return forecast["online_ms"], forecast["lower_bound_ms"], measured
+        with open(os.path.join(folder, "client.json")) as file:
+            client = json.load(file)
+        online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth:]]
+        per_run = (client["s_per_run"] or 0.0) * 1e3
+        latency = (forecast["online_ms"], statistics.median(online), forecast["lower_bound_ms"])
+        bound = forecast["lower_bound_ms_per_run"]
+        return latency, (forecast["predicted_ms_per_run"], per_run, bound), relay_share(report)
+
+
+def relay_share(path):
+    """The share of a core that the emulator took while the roles ran."""
+    with open(path) as file:
+        lab = json.load(file)
+    relay, wall = lab.get("relay_cpu_s"), lab.get("wall_s")
+    return relay / wall if relay is not None and wall else None
 
 
 def main():
@@ -82,25 +104,30 @@ def main():
     parser.add_argument("--mpcc", required=True)
     parser.add_argument("--party", required=True)
     parser.add_argument("--machine", help="profile of this machine")
-    parser.add_argument("--link", action="append", help="netlab profile, several times for several")
-    parser.add_argument("--schedule", action="append")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--link", action="append", help="netlab profile or RATE,RTT; several times for several")
+    parser.add_argument("--cell", action="append", help="SCHEDULE:DEPTH, several times for several")
+    parser.add_argument("--runs", type=int, default=5, help="measured runs; as many as are in flight come before")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", help="where plans and states go for the time being")
     parser.add_argument("--prefix", type=str.split, default=[], help="such as 'chrt -r 1'")
     options = parser.parse_args()
+    options.folder = options.folder and os.path.abspath(options.folder)
     for name in ["netlab", "mpcc", "party"]:
         setattr(options, name, os.path.abspath(getattr(options, name)))
-    print("| model | link | schedule | predicted ms | measured ms | predicted / measured | at least ms |")
-    print("|---|---|---|---|---|---|---|")
+    print("| model | link | schedule, in flight | online: predicted / measured | at least | a run: predicted / measured | at least | emulator |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in options.models:
         model, _, inputs = model.partition(",")
-        for link in options.link or ["lan10g", "lan1g", "wan"]:
-            for schedule in options.schedule or ["sequential", "layer", "pipelined"]:
-                predicted, bound, measured = measure(options, model, inputs, link, schedule)
-                label = os.path.basename(os.path.dirname(os.path.abspath(model)))
-                ratio = predicted / measured
-                print(f"| {label} | {link} | {schedule} | {predicted:.1f} | {measured:.1f} | {ratio:.2f} | {bound:.1f} |", flush=True)
+        label = os.path.basename(model).removesuffix(".onnx")
+        for link in options.link or ["lan10g", "lan1g", "man", "wan"]:
+            for cell in options.cell or ["sequential:1", "layer:1", "pipelined:1", "pipelined:2", "pipelined:4"]:
+                schedule, depth = cell.split(":")
+                online, run, relay = measure(options, model, inputs, link, schedule, int(depth))
+                columns = [label, link, f"{schedule}, {depth}"]
+                for predicted, measured, bound in [online, run]:
+                    columns += [f"{predicted:.1f} / {measured:.1f}", f"{bound:.1f}"]
+                columns.append("-" if relay is None else f"{relay:.0%}")
+                print("| " + " | ".join(columns) + " |", flush=True)
 
 
 main()

@@ -273,7 +273,8 @@ impl Emitter<'_> {
 
     /// Places the buffers and orders the steps.
     fn finish(mut self) -> RolePlan {
-        let lifetimes = self.lifetimes();
+        let overlap = self.traffic.splits.overlap(self.options.overlap);
+        let lifetimes = self.lifetimes(overlap);
         let (deploy, deploy_bytes) = self.place(&lifetimes, Region::Deploy);
         let (run, run_bytes) = self.place(&lifetimes, Region::Run);
         let mut phases = Phase::ALL.map(|phase| self.drafts.remove(&phase).unwrap_or_default());
@@ -286,7 +287,7 @@ impl Emitter<'_> {
                 }
             }
             depend::order(drafts);
-            barriers::add(drafts, self.options.overlap, self.traffic.splits.ahead);
+            barriers::add(drafts, overlap, self.traffic.splits.ahead);
         }
         let [setup, offline, online] = phases.map(|drafts| {
             let step = |(priority, d): (u32, Draft)| Step {
@@ -304,11 +305,11 @@ impl Emitter<'_> {
     /// First and last step that touches each buffer, counting through all phases. What a run reads of
     /// the deployment stays for ever. What the online phase reads stays while the next layers may have begun, so
     /// that their first chunks need not wait for the bytes of the last chunks before them.
-    fn lifetimes(&mut self) -> Vec<(usize, usize)> {
+    fn lifetimes(&mut self, overlap: Overlap) -> Vec<(usize, usize)> {
         let mut lifetimes = vec![(usize::MAX, 0); self.buffers.len()];
         let mut now = 0;
         for (phase, drafts) in &mut self.drafts {
-            let layers = match (phase, self.options.overlap) {
+            let layers = match (phase, overlap) {
                 (Phase::Online, Overlap::Pipelined) => KEPT_LAYERS,
                 _ => 0,
             };

@@ -107,8 +107,7 @@ impl Traffic {
     /// First element and count of the parts that a bulk operation with `elements` of result is cut into.
     pub(super) fn parts(&self, view: Id, elements: usize) -> Vec<(usize, usize)> {
         let Some(class) = self.classes.of(view) else { return vec![(0, elements)] };
-        let parts = self.splits.parts(view).unwrap_or_else(|| self.splits.chunks(class));
-        chunk_ranges(elements, parts, self.classes.unit(class))
+        chunk_ranges(elements, self.splits.parts(view, class), self.classes.unit(class))
     }
 
     /// First element and count of the chunks of `elements` of a class.

@@ -76,10 +76,12 @@ fn best(plan: &Plan, phase: Phase, setting: &Setting) -> (Vec<u32>, Timeline) {
         StepOp::Send { message, .. }
             if plan.messages[*message as usize].kind == MessageKind::Mask =>
         {
-            2
+            3
         }
         // What goes into a message or comes out of one is short, and others wait for it.
         StepOp::Send { .. } | StepOp::Receive { .. } => 0,
+        // So that what a part of a product gives is on the wire while the next part is computed.
+        StepOp::Conv { .. } | StepOp::MatMul { .. } => 2,
         _ => 1,
     };
     let all = || (0..ops.len()).collect::<Vec<usize>>();

@@ -18,6 +18,9 @@ const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
 /// Elements of a chunk that are tried.
 const SIZES: [usize; 4] = [1 << 14, 1 << 15, 1 << 16, 1 << 17];
 
+/// Parts of products at most, while chunks are chosen.
+const MIDDLING: usize = 4;
+
 /// Layers that may be under way at once, as they are tried.
 const AHEAD: [usize; 5] = [1, 2, 3, 4, 8];
 
@@ -87,19 +90,16 @@ impl<'a> Search<'a> {
         cost(&plan, self.setting)
     }
 
-    /// The same number of chunks everywhere or chunks of the same size, products with them or whole, then as many
-    /// layers at once.
+    /// The same number of chunks everywhere or chunks of the same size, then so many parts of products, then as
+    /// many layers at once, then less at once.
     fn alike(&mut self) {
-        let products = self.products();
         let even = COUNTS.map(|count| Splits::even(self.base.classes, count));
         let sized = SIZES.map(|size| self.sized(size));
-        for with_products in even.into_iter().chain(sized) {
-            let mut whole = with_products.clone();
-            for view in products.keys() {
-                whole.set_parts(*view, 1);
-            }
-            self.keep_if_better(with_products);
-            self.keep_if_better(whole);
+        for splits in even.into_iter().chain(sized) {
+            self.keep_if_better(splits.with_most_parts(Some(MIDDLING)));
+        }
+        for most_parts in [None, Some(1), Some(2), Some(8), Some(16)] {
+            self.keep_if_better(self.splits.clone().with_most_parts(most_parts));
         }
         if self.base.options.overlap != Overlap::Pipelined {
             return;
@@ -109,6 +109,10 @@ impl<'a> Search<'a> {
             splits.ahead = Some(ahead);
             self.keep_if_better(splits);
         }
+        // Small programs can be in each other's way: then the pipeline is to be no slower than none.
+        self.keep_if_better(self.splits.clone().with_overlap(Overlap::Layer));
+        let whole = Splits::even(self.base.classes, 1);
+        self.keep_if_better(whole.with_overlap(Overlap::Sequential));
     }
 
     /// Chunks of about so many elements.
@@ -168,9 +172,10 @@ impl<'a> Search<'a> {
     fn count(&self, choice: Choice) -> usize {
         match choice {
             Choice::Class(class) => self.splits.chunks(class),
-            Choice::Product(view) => self.splits.parts(view).unwrap_or_else(|| {
-                self.base.traffic.classes.of(view).map_or(1, |class| self.splits.chunks(class))
-            }),
+            Choice::Product(view) => {
+                let class = self.base.traffic.classes.of(view);
+                class.map_or(1, |class| self.splits.parts(view, class))
+            }
         }
     }
 

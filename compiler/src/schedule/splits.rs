@@ -3,8 +3,9 @@
 //! Element-wise work that meets in one tile program is cut alike, since a program works on the same
 //! elements of all its operands. So values form classes: what element-wise operations, messages and
 //! programs join. Chunks of images are whole rows, so that a chunk is what a part of a convolution gives and
-//! wants. Products and moves are cut as the class of their result, a product otherwise where that was chosen.
+//! wants. Products and moves are cut as the class of their result, or into fewer parts where that was chosen.
 
+use super::barriers::Overlap;
 use super::fuse::Fused;
 use super::groups::Traffic;
 use mpcc_ir::views::ViewsProgram;
@@ -16,6 +17,10 @@ use std::collections::BTreeMap;
 pub(super) struct Splits {
     /// Layers that may be under way at once; any number if `None`.
     pub(super) ahead: Option<usize>,
+    /// Parts of a product for which no number was chosen, at most; as many as its class has chunks if `None`.
+    most_parts: Option<usize>,
+    /// What may happen at once, where that is less than was asked for.
+    overlap: Option<Overlap>,
     chunks: Vec<usize>,
     parts: BTreeMap<u32, usize>,
 }
@@ -23,7 +28,24 @@ pub(super) struct Splits {
 impl Splits {
     /// All classes in as many chunks, and all products with them.
     pub(super) fn even(classes: usize, chunks: usize) -> Self {
-        Self { ahead: None, chunks: vec![chunks; classes], parts: BTreeMap::new() }
+        Self { chunks: vec![chunks; classes], ..Self::default() }
+    }
+
+    /// The same, but for the parts of products for which no number was chosen.
+    pub(super) fn with_most_parts(mut self, most_parts: Option<usize>) -> Self {
+        self.most_parts = most_parts;
+        self
+    }
+
+    /// The same, with less at once.
+    pub(super) fn with_overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = Some(overlap);
+        self
+    }
+
+    /// What may happen at once, where so much was asked for.
+    pub(super) fn overlap(&self, asked: Overlap) -> Overlap {
+        self.overlap.unwrap_or(asked)
     }
 
     /// Chunks of a class, at most.
@@ -35,9 +57,10 @@ impl Splits {
         self.chunks[class] = chunks;
     }
 
-    /// Parts of a product, by its view node; `None` where it is cut as its class.
-    pub(super) fn parts(&self, view: Id) -> Option<usize> {
-        self.parts.get(&(view.index() as u32)).copied()
+    /// Parts of a product or a move, by its view node, whose result is of `class`.
+    pub(super) fn parts(&self, view: Id, class: usize) -> usize {
+        let chosen = self.parts.get(&(view.index() as u32)).copied();
+        chosen.unwrap_or_else(|| self.chunks(class).min(self.most_parts.unwrap_or(usize::MAX)))
     }
 
     pub(super) fn set_parts(&mut self, view: Id, parts: usize) {

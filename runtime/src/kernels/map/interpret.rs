@@ -253,13 +253,31 @@ fn width(kind: OperandKind) -> u8 {
 /// The element at address `e` reads entry `(e / inner) % len`.
 #[inline(always)]
 fn load_table<W: RingWord>(dst: &mut [W], bytes: &[u8], address: u64, inner: u64, len: u64) {
+    let (mut index, used) = (address / inner % len, address % inner);
+    if inner == 1 {
+        return load_rows(dst, bytes, index as usize, len as usize);
+    }
     let entry = |i: u64| W::from_le(&bytes[i as usize * W::BYTES..][..W::BYTES]);
-    let (mut at, mut index, mut used) = (0, address / inner % len, address % inner);
+    let (mut at, mut used) = (0, used);
     while at < dst.len() {
         let run = (inner - used).min((dst.len() - at) as u64) as usize;
         dst[at..at + run].fill(entry(index));
         (at, used) = (at + run, 0);
         index = if index + 1 == len { 0 } else { index + 1 };
+    }
+}
+
+/// The entries of a table one after another, again and again: one value per channel, where channels come last.
+#[inline(always)]
+fn load_rows<W: RingWord>(mut dst: &mut [W], bytes: &[u8], mut index: usize, len: usize) {
+    while !dst.is_empty() {
+        let run = (len - index).min(dst.len());
+        let (head, rest) = dst.split_at_mut(run);
+        let entries = bytes[index * W::BYTES..][..run * W::BYTES].chunks_exact(W::BYTES);
+        for (word, from) in head.iter_mut().zip(entries) {
+            *word = W::from_le(from);
+        }
+        (dst, index) = (rest, 0);
     }
 }
 
