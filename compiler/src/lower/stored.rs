@@ -4,6 +4,7 @@
 //! weights file has it transposed, and no role has to do it.
 
 use super::Lowered;
+use crate::masked_passes::remove_dead;
 use mpcc_ir::channels_last::{permuted, transpose};
 use mpcc_ir::masked::Op;
 
@@ -32,7 +33,7 @@ impl Lowered {
             let node = &mut self.program[id];
             (node.op, node.args) = (op, Vec::new());
         }
-        self.program.remove_dead(|op| matches!(op, Op::Input { .. }));
+        remove_dead(&mut self.program);
     }
 }
 

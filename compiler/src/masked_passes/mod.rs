@@ -60,6 +60,6 @@ fn redirect(program: &mut MaskedProgram, to: &[Option<Id>]) {
 }
 
 /// Drops what nothing reads, but not the inputs: the client sends them whatever becomes of them.
-fn remove_dead(program: &mut MaskedProgram) {
+pub(crate) fn remove_dead(program: &mut MaskedProgram) {
     program.remove_dead(|op| matches!(op, Op::Input { .. }));
 }

@@ -28,16 +28,9 @@ pub(super) fn run(program: &mut MaskedProgram) {
 }
 
 /// A value of the old program: axis `i` of it is axis `perm[i]` of `id`.
-#[derive(Clone)]
 struct Value {
     id: Id,
     perm: Vec<usize>,
-}
-
-impl Value {
-    fn in_order(&self) -> bool {
-        self.perm.iter().copied().eq(0..self.perm.len())
-    }
 }
 
 struct Sinking {
@@ -98,9 +91,8 @@ impl Sinking {
             | Op::Transpose { .. }
             | Op::Reveal { .. } => false,
         };
-        let waits = |arg: &&Id| !self.values[arg.index()].in_order();
-        let first = node.args.iter().find(waits).filter(|_| any_order)?;
-        let perm = &self.values[first.index()].perm;
+        let mut perms = node.args.iter().map(|arg| &self.values[arg.index()].perm);
+        let perm = perms.find(|perm| !is_identity(perm)).filter(|_| any_order)?;
         // A sum is taken over neighbours.
         let stays = if let Op::Sum { axes } = &node.op { neighbours(axes, perm) } else { true };
         stays.then(|| perm.clone())
@@ -114,17 +106,13 @@ impl Sinking {
 
     /// An old value with axis `i` as axis `perm[i]`.
     fn in_order(&mut self, old: Id, perm: &[usize]) -> Id {
-        let Value { id, perm: has } = self.values[old.index()].clone();
-        let mut wanted = vec![0; perm.len()];
-        for (at, axis) in perm.iter().enumerate() {
-            wanted[*axis] = has[at];
-        }
-        self.transposed(id, wanted)
+        let Value { id, perm: has } = &self.values[old.index()];
+        self.transposed(*id, spread(has, perm))
     }
 
     /// Axis `i` of the result is axis `perm[i]` of `x`. Parameters are transposed before they are repeated.
     fn transposed(&mut self, x: Id, perm: Vec<usize>) -> Id {
-        if perm.iter().copied().eq(0..perm.len()) {
+        if is_identity(&perm) {
             return x;
         }
         let key = (x, perm);
@@ -154,6 +142,10 @@ impl Sinking {
         let id = self.program.push(Op::Reshape, &[arg], node.ty.clone(), node.origin);
         Value { id, perm: own }
     }
+}
+
+fn is_identity(perm: &[usize]) -> bool {
+    perm.iter().copied().eq(0..perm.len())
 }
 
 /// Entry `i` is entry `by[i]` of `list`.
