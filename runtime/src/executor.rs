@@ -4,6 +4,9 @@
 //! steps run in order of priority. A [`crate::pool::Pool`] has the threads; whoever moves messages calls
 //! [`Executor::deliver`] and provides an [`Outbox`]. The same code runs under the simulator, over TCP and
 //! from a store. Results do not depend on order: steps that share a buffer are ordered by the plan.
+//!
+//! A run may begin before the setup is over: its steps wait for those of the setup whose results they read. So
+//! weights are on their way while products of the layers before them are computed.
 
 use crate::arena::Memory;
 use crate::error::{PeerError, RunError};
@@ -15,7 +18,7 @@ use crate::trace::{Clock, PhaseTrace, Recorder};
 use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Takes messages away from the executor.
@@ -40,6 +43,11 @@ pub struct Executor {
 
 struct State {
     missing: Vec<u32>,
+    done: Vec<bool>,
+    /// Events of the setup that steps still wait for.
+    awaited: usize,
+    /// Phases of runs with steps that wait for those of this one, which is the setup.
+    followers: Vec<Weak<Executor>>,
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
     arrived: BTreeMap<u32, Option<Vec<u8>>>,
@@ -62,9 +70,9 @@ impl State {
         self.left == 0 || self.failed.is_some()
     }
 
-    /// Nothing can be done before a message comes.
+    /// Nothing can be done before a message comes. Where the setup is not over, its phase is the one that waits.
     fn waits(&self) -> bool {
-        !self.is_over() && self.running == 0 && self.ready.is_empty()
+        !self.is_over() && self.running == 0 && self.ready.is_empty() && self.awaited == 0
     }
 }
 
@@ -86,6 +94,9 @@ impl Executor {
     ) -> Self {
         let (missing, now) = (role.schedule(phase).missing.clone(), Instant::now());
         let mut state = State {
+            done: vec![false; missing.len()],
+            awaited: 0,
+            followers: Vec::new(),
             depth: vec![0; missing.len()],
             ready: BinaryHeap::new(),
             arrived: BTreeMap::new(),
@@ -250,6 +261,36 @@ impl Executor {
         }
     }
 
+    /// Has steps wait for those of the setup whose results they use, as far as these are not done. To be called
+    /// before anything happens.
+    pub(crate) fn follow(self: &Arc<Self>, setup: &Self) {
+        let (mut before, mut state) = (setup.lock(), self.lock());
+        let State { missing, awaited, ready, .. } = &mut *state;
+        let schedule = self.role.schedule(self.phase);
+        for (step, _) in before.done.iter().enumerate().filter(|(_, done)| !**done) {
+            let next = schedule.dependents_of_setup(step);
+            *awaited += next.len();
+            for &next in next {
+                missing[next as usize] += 1;
+            }
+        }
+        ready.retain(|Reverse((_, at))| missing[*at as usize] == 0);
+        if *awaited > 0 {
+            before.followers.push(Arc::downgrade(self));
+        }
+    }
+
+    /// `before` of the setup is done.
+    fn release(&self, before: usize) {
+        let mut state = self.lock();
+        for &step in self.role.schedule(self.phase).dependents_of_setup(before) {
+            state.awaited -= 1;
+            state.last_event = Instant::now();
+            // Chains of openings are those of a run.
+            self.arrive(&mut state, step as usize, 0);
+        }
+    }
+
     /// The first of the ready steps, which the caller then must [`execute`](Self::execute).
     pub(crate) fn take_step(&self) -> Option<Task> {
         let mut state = self.lock();
@@ -315,7 +356,8 @@ impl Executor {
         if state.is_over() && state.running == 0 {
             self.over.notify_all();
         }
-        state.is_over() || state.ready.len() > 1 || state.running == 0
+        let others = state.ready.len() > 1 || !state.followers.is_empty();
+        state.is_over() || others || state.running == 0
     }
 
     /// `at` is done, which other steps waited for.
@@ -324,9 +366,13 @@ impl Executor {
         if let StepOp::Send { message, .. } = step.op {
             state.counts.count_sent(&self.role.plan().messages[message as usize], depth);
         }
+        state.done[at] = true;
         state.left -= 1;
         if state.left == 0 {
             state.ended = Some(Instant::now());
+        }
+        for follower in state.followers.iter().filter_map(Weak::upgrade) {
+            follower.release(at);
         }
         for &next in self.role.schedule(self.phase).dependents(at) {
             // The depth of what the step saw: its own opening is on the wire, not in its buffers.
@@ -407,6 +453,7 @@ impl Executor {
     /// Whether all messages of the phase are here, so that waiting for one is pointless.
     fn nothing_comes(&self, state: &State) -> bool {
         state.ready.is_empty()
+            && state.awaited == 0
             && state.arrived.len() == self.role.schedule(self.phase).receives.len()
     }
 

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::schedule::Schedule;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Region, Role, RolePlan, Span, Step, StepOp, Word};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What a compute party or the dealer keeps for a deployment.
 pub struct RoleState {
@@ -26,6 +26,8 @@ pub struct RoleState {
     seeds: Vec<(u8, Seed)>,
     deploy: Arc<Arena>,
     pool: Pool,
+    /// The setup phase, while there is one.
+    setup: Mutex<Weak<Executor>>,
 }
 
 impl RoleState {
@@ -54,10 +56,10 @@ impl RoleState {
         }
         let own = &plan.roles[index];
         params.check(&plan, own)?;
-        let schedules = Phase::ALL.map(|phase| Schedule::new(own.steps(phase)));
+        let schedules = Phase::ALL.map(|phase| Schedule::new(&plan, own, phase));
         let deploy = reserve(role, own.deploy_bytes)?;
-        let (params, pool) = (Mutex::new(params), Pool::default());
-        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool }))
+        let (params, pool, setup) = (Mutex::new(params), Pool::default(), Mutex::default());
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool, setup }))
     }
 
     /// A role whose steps are only timed: nothing about its plan is checked, and it holds no secret.
@@ -65,10 +67,10 @@ impl RoleState {
         let index = plan.roles.iter().position(|r| r.role == role);
         let index = index.ok_or(PlanError::NoRole { role, parties: plan.parties })?;
         let deploy = reserve(role, plan.roles[index].deploy_bytes)?;
-        let schedules = Phase::ALL.map(|_| Schedule::new(&[]));
+        let schedules = Phase::ALL.map(|_| Schedule::empty());
         let params = Mutex::new(Params::public());
-        let (seeds, pool) = (Vec::new(), Pool::default());
-        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool }))
+        let (seeds, pool, setup) = (Vec::new(), Pool::default(), Mutex::default());
+        Ok(Arc::new(Self { plan, index, schedules, params, seeds, deploy, pool, setup }))
     }
 
     pub(crate) fn deploy_arena(&self) -> Arc<Arena> {
@@ -117,7 +119,8 @@ impl RoleState {
         reserve(self.role(), self.own().run_bytes)
     }
 
-    /// Gets a phase ready. `run` is ignored in the setup phase.
+    /// Gets a phase ready. `run` is ignored in the setup phase; while that is not over, a run's steps wait for what
+    /// they use of it.
     pub fn start(self: &Arc<Self>, phase: Phase, run: u64, arena: &Arc<Arena>) -> Arc<Executor> {
         let (epoch, run) = match phase {
             Phase::Setup => (Epoch::Deploy, 0),
@@ -127,7 +130,14 @@ impl RoleState {
             masks.with_party(*b, seed, epoch)
         });
         let memory = Memory { deploy: Arc::clone(&self.deploy), run: Arc::clone(arena) };
-        Arc::new(Executor::new(Arc::clone(self), phase, run, memory, masks))
+        let executor = Arc::new(Executor::new(Arc::clone(self), phase, run, memory, masks));
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        if phase == Phase::Setup {
+            *setup = Arc::downgrade(&executor);
+        } else if let Some(setup) = setup.upgrade() {
+            executor.follow(&setup);
+        }
+        executor
     }
 
     /// Executes one step; returns the payload of a `Send`.

@@ -81,7 +81,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// Starts all roles and runs the setup phase.
+    /// Starts all roles and their setup, which goes on beside the first run.
     ///
     /// # Errors
     /// A plan or weights that do not fit, or a fault that `options` asks for.
@@ -105,13 +105,7 @@ impl Sim {
         }
         let owner = OwnerSetup::new(Arc::clone(&plan), known)?;
         let network = Network::new(options);
-        let mut sim =
-            Self { plan, machines, owner, clients: BTreeMap::new(), network, owner_counted: false };
-        for machine in &mut sim.machines {
-            machine.begin(0, VecDeque::from([Phase::Setup]))?;
-        }
-        sim.settle()?;
-        Ok(sim)
+        Ok(Self { plan, machines, owner, clients: BTreeMap::new(), network, owner_counted: false })
     }
 
     /// One run. `run` is its number, which must not have been used before.
@@ -148,8 +142,7 @@ impl Sim {
 
     fn begin(&mut self, run: u64, inputs: &[Vec<f32>]) -> Result<(), RunError> {
         self.clients.insert(run, ClientRun::new(Arc::clone(&self.plan), run, inputs)?);
-        let phases = VecDeque::from([Phase::Offline, Phase::Online]);
-        self.machines.iter_mut().try_for_each(|machine| machine.begin(run, phases.clone()))
+        self.machines.iter_mut().try_for_each(|machine| machine.begin(run))
     }
 
     /// Delivers messages until nothing is left to do.
@@ -246,6 +239,7 @@ pub fn party_seed(seed: u64, party: u8) -> Seed {
 struct Machine {
     role: Arc<RoleState>,
     mailbox: Mailbox,
+    setup: Option<Arc<Executor>>,
     slots: Vec<Slot>,
     scratch: Vec<Scratch>,
     /// By run; 0 is the setup.
@@ -272,25 +266,43 @@ impl Machine {
             let (todo, current) = (VecDeque::new(), None);
             Ok(Slot { arena: role.run_arena()?, run: 0, todo, current })
         };
-        let slots = (0..role.plan().depth).map(|_| slot());
-        Ok(Self {
+        let slots: Vec<Slot> =
+            (0..role.plan().depth).map(|_| slot()).collect::<Result<_, RunError>>()?;
+        let setup = role.start(Phase::Setup, 0, &slots[0].arena);
+        let mut machine = Self {
             mailbox: Mailbox::new(role.role()),
-            slots: slots.collect::<Result<_, RunError>>()?,
+            setup: None,
+            slots,
             scratch: (0..threads.max(1)).map(|_| Scratch::new()).collect(),
             counts: BTreeMap::new(),
             role,
-        })
+        };
+        machine.open(&setup)?;
+        machine.setup = Some(setup);
+        Ok(machine)
     }
 
-    /// Puts the phases of a run, or the setup as run 0, into a free slot.
-    fn begin(&mut self, run: u64, phases: VecDeque<Phase>) -> Result<(), RunError> {
+    fn open(&self, executor: &Arc<Executor>) -> Result<(), RunError> {
+        self.mailbox.open(executor)?;
+        self.role.pool().add(executor);
+        Ok(())
+    }
+
+    fn close(&mut self, executor: &Executor) -> Result<(), RunError> {
+        executor.wait()?;
+        self.role.pool().remove(executor);
+        self.mailbox.close(executor);
+        self.counts.entry(executor.run()).or_default().add(&executor.counts());
+        Ok(())
+    }
+
+    /// Puts the phases of a run into a free slot.
+    fn begin(&mut self, run: u64) -> Result<(), RunError> {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_free()) else {
             return Err(RunError::Aborted { role: self.role.role() });
         };
-        (slot.run, slot.todo) = (run, phases);
-        if run > 0 {
-            self.mailbox.begin(run);
-        }
+        (slot.run, slot.todo) = (run, VecDeque::from([Phase::Offline, Phase::Online]));
+        self.mailbox.begin(run);
         Ok(())
     }
 
@@ -301,32 +313,28 @@ impl Machine {
     /// Goes on as far as possible without another message.
     fn poll(&mut self, outbox: &Network) -> Result<(), RunError> {
         loop {
-            for slot in &mut self.slots {
-                if let (None, Some(phase)) = (&slot.current, slot.todo.front()) {
-                    let executor = self.role.start(*phase, slot.run, &slot.arena);
-                    self.mailbox.open(&executor)?;
-                    self.role.pool().add(&executor);
-                    slot.todo.pop_front();
-                    slot.current = Some(executor);
+            for at in 0..self.slots.len() {
+                let Slot { arena, run, todo, current } = &mut self.slots[at];
+                if current.is_none()
+                    && let Some(phase) = todo.pop_front()
+                {
+                    let executor = self.role.start(phase, *run, arena);
+                    *current = Some(Arc::clone(&executor));
+                    self.open(&executor)?;
                 }
             }
             self.work(outbox);
-            let mut over = false;
-            for slot in &mut self.slots {
-                let Some(executor) = slot.current.take_if(|executor| executor.is_over()) else {
-                    continue;
-                };
-                executor.wait()?;
-                self.role.pool().remove(&executor);
-                self.mailbox.close(&executor);
-                self.counts.entry(slot.run).or_default().add(&executor.counts());
-                if slot.is_free() && slot.run > 0 {
-                    self.mailbox.end(slot.run);
-                }
-                over = true;
-            }
-            if !over {
+            let is_over = |executor: &mut Arc<Executor>| executor.is_over();
+            let mut over: Vec<Arc<Executor>> = self.setup.take_if(is_over).into_iter().collect();
+            over.extend(self.slots.iter_mut().filter_map(|slot| slot.current.take_if(is_over)));
+            if over.is_empty() {
                 return Ok(());
+            }
+            for executor in over {
+                self.close(&executor)?;
+            }
+            for slot in self.slots.iter().filter(|slot| slot.is_free()) {
+                self.mailbox.end(slot.run);
             }
         }
     }
@@ -351,7 +359,8 @@ impl Machine {
     }
 
     fn waiting_for(&self) -> Option<RunError> {
-        let current = self.slots.iter().filter_map(|slot| slot.current.as_ref());
+        let slots = self.slots.iter().filter_map(|slot| slot.current.as_ref());
+        let current = self.setup.iter().chain(slots);
         current.min_by_key(|executor| executor.run())?.waiting_for()
     }
 }

@@ -3,7 +3,8 @@
 
 Each role is a process on a host of its own, made by netlab; needs root. For every model, link, schedule and number of
 runs in flight it compiles the model, runs it, and prints one row of milliseconds as the client sees them: the online
-time, from sending its input to having the output, and the time of a run in steady state, both phases.
+time, from sending its input to having the output, the time of a run in steady state, both phases, and the time to the
+first output of a new deployment, with setup and offline phase.
 
     tests/netlab/schedules.py --netlab netlab --mpcc target/release/mpcc \\
         --party target/release/mpcc-party --machine machine.toml \\
@@ -61,7 +62,7 @@ def lab_options(link):
 
 
 def measure(options, model, inputs, link, schedule, depth):
-    """Predicted, measured and least possible milliseconds: online, and of a run in steady state."""
+    """Milliseconds, predicted, measured and least possible: online, and of a run in steady state; to the first output."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         plan = os.path.join(folder, "m.plan")
         command = [options.mpcc, "compile", model, "-o", plan, "--link", link, "--ring", "32"]
@@ -85,8 +86,8 @@ def measure(options, model, inputs, link, schedule, depth):
         online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth:]]
         per_run = (client["s_per_run"] or 0.0) * 1e3
         latency = (forecast["online_ms"], statistics.median(online), forecast["lower_bound_ms"])
-        bound = forecast["lower_bound_ms_per_run"]
-        return latency, (forecast["predicted_ms_per_run"], per_run, bound), relay_share(report)
+        throughput = (forecast["predicted_ms_per_run"], per_run, forecast["lower_bound_ms_per_run"])
+        return latency, throughput, client["first_output_s"] * 1e3, relay_share(report)
 
 
 def relay_share(path):
@@ -114,19 +115,19 @@ def main():
     options.folder = options.folder and os.path.abspath(options.folder)
     for name in ["netlab", "mpcc", "party"]:
         setattr(options, name, os.path.abspath(getattr(options, name)))
-    print("| model | link | schedule, in flight | online: predicted / measured | at least | a run: predicted / measured | at least | emulator |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| model | link | schedule, in flight | online: predicted / measured | at least | a run: predicted / measured | at least | first output | emulator |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for model in options.models:
         model, _, inputs = model.partition(",")
         label = os.path.basename(model).removesuffix(".onnx")
         for link in options.link or ["lan10g", "lan1g", "man", "wan"]:
             for cell in options.cell or ["sequential:1", "layer:1", "pipelined:1", "pipelined:2", "pipelined:4"]:
                 schedule, depth = cell.split(":")
-                online, run, relay = measure(options, model, inputs, link, schedule, int(depth))
+                online, run, first, relay = measure(options, model, inputs, link, schedule, int(depth))
                 columns = [label, link, f"{schedule}, {depth}"]
                 for predicted, measured, bound in [online, run]:
                     columns += [f"{predicted:.1f} / {measured:.1f}", f"{bound:.1f}"]
-                columns.append("-" if relay is None else f"{relay:.0%}")
+                columns += [f"{first:.0f}", "-" if relay is None else f"{relay:.0%}"]
                 print("| " + " | ".join(columns) + " |", flush=True)
 
 

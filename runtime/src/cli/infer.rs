@@ -73,7 +73,7 @@ impl Infer {
             println!(
                 "{}",
                 serde_json::to_string(&json!({
-                    "outputs": outputs, "report": report,
+                    "outputs": outputs, "report": report, "first_output_s": outcome.first_output_s,
                     "s_per_run": outcome.s_per_run, "runs_per_s": outcome.s_per_run.map(f64::recip),
                 }))?
             );

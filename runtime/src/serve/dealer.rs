@@ -27,18 +27,19 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
     let seeds = session.control.wait(Some(within), |_| "the parties' seeds".into(), all)?;
     let machine = session.machine(seeds)?;
     let (session, control) = (&*session, &session.control);
-    let mut report = Report::new(Role::Dealer);
-    machine.with_threads(control, || {
-        machine.setup(control, None, &mut report)?;
+    let mut report = Report::new(Role::Dealer, session.options.plan.depth);
+    let runs = || {
         // While the parties are busy with other runs, the disk can record the next one.
         let begin = |run| {
             session.ledger().reserve(run)?;
             is_asked_for(session, run)
         };
         let one_run = |arena: &Arc<Arena>, run| one_run(session, &machine, arena, run);
-        report.runs = serve_runs(session, &machine, u64::MAX, begin, one_run)?;
-        Ok(())
-    })?;
+        serve_runs(session, &machine, u64::MAX, begin, one_run)
+    };
+    let served =
+        machine.with_threads(control, || machine.setup_beside(control, None, &mut report, runs))?;
+    report.serve(served);
     report.trace = machine.into_trace();
     Ok(report)
 }

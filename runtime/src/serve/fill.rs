@@ -9,7 +9,7 @@ use crate::share::Seed;
 use crate::store::{Session as StoreSession, StoreWriter};
 use mpcc_ir::plan::{Message, MessageKind, Phase, Role};
 
-/// Fills the store of a compute party, whose setup phase is done.
+/// Fills the store of a compute party.
 pub(super) fn party(session: &Session, begin: Begin, seed: Seed) -> Result<(), ServeError> {
     fill(session, begin, Some(seed))
 }
@@ -17,9 +17,10 @@ pub(super) fn party(session: &Session, begin: Begin, seed: Seed) -> Result<(), S
 /// Fills the store of a client: the masks of its inputs.
 pub(super) fn client(options: ServeOptions) -> Result<Report, ServeError> {
     let session = Session::open(options)?;
+    let depth = session.options.plan.depth;
     let outcome = session.begin().and_then(|begin| {
         fill(&session, begin, None)?;
-        Ok(Report::new(Role::Client))
+        Ok(Report::new(Role::Client, depth))
     });
     session.close(outcome)
 }

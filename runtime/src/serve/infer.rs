@@ -1,7 +1,7 @@
 //! The client as a process: asks for runs, sends inputs, receives outputs.
 
 use super::error::ServeError;
-use super::report::{Report, RunReport};
+use super::report::{Report, RunReport, Served};
 use super::session::{Log, addresses, data_limit, from_plan};
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
@@ -50,6 +50,8 @@ pub struct InferOutcome {
     pub outputs: Vec<Vec<Output>>,
     /// Times and bytes.
     pub report: Report,
+    /// Seconds from the first request to the first output: in a new deployment, with what was left of the setup.
+    pub first_output_s: f64,
     /// Seconds from the first request to the last output.
     pub wall_s: f64,
     /// Seconds from one output to the next: from the first to the last of several runs, by the number of runs between.
@@ -67,8 +69,7 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let links = Arc::new(Links { log: Arc::clone(&options.log), ..Links::default() });
     let mut hub = connect(options, &source, &links)?;
     let mut client = Client::new(options, source, &links, inputs);
-    let mut report = Report::new(Role::Client);
-    report.begin_runs();
+    let mut report = Report::new(Role::Client, options.plan.depth);
     let start = Instant::now();
     let result = client.run_all();
     let wall_s = start.elapsed().as_secs_f64();
@@ -78,9 +79,15 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     result?;
     let s_per_run = client.s_per_run();
     report.trace = client.trace.map(|(_, trace)| trace);
-    let (outputs, runs) = client.done.into_values().unzip();
-    report.runs = runs;
-    Ok(InferOutcome { outputs, report: report.finish(hub.wire_bytes()), wall_s, s_per_run })
+    let first_output = client.outputs.map_or(start, |(first, _)| first);
+    report.serve(client.served);
+    Ok(InferOutcome {
+        outputs: client.done.into_values().collect(),
+        report: report.finish(hub.wire_bytes()),
+        first_output_s: (first_output - start).as_secs_f64(),
+        wall_s,
+        s_per_run,
+    })
 }
 
 /// Where masks come from.
@@ -148,7 +155,8 @@ struct Client<'a> {
     asked: u64,
     in_flight: BTreeMap<u64, Flight>,
     /// What complete runs gave. Runs are given out in order of their numbers.
-    done: BTreeMap<u64, (Vec<Output>, RunReport)>,
+    done: BTreeMap<u64, Vec<Output>>,
+    served: Served,
     /// When the first output was here, and the last one.
     outputs: Option<(Instant, Instant)>,
     /// Since when the oldest run in flight has waited.
@@ -186,6 +194,7 @@ impl<'a> Client<'a> {
             asked: 0,
             in_flight: BTreeMap::new(),
             done: BTreeMap::new(),
+            served: Served::default(),
             outputs: None,
             waiting_since: Instant::now(),
             trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
@@ -323,7 +332,8 @@ impl<'a> Client<'a> {
             ..RunReport::default()
         };
         self.in_flight.remove(&run);
-        self.done.insert(run, (outputs, report));
+        self.done.insert(run, outputs);
+        self.served.add(report, usize::from(self.options.plan.depth));
         self.outputs = Some((self.outputs.map_or(now, |(first, _)| first), now));
         self.waiting_since = now;
         Ok(())

@@ -34,7 +34,7 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
             }
         }
     }
-    let mut report = Report::new(Role::Owner);
+    let mut report = Report::new(Role::Owner, plan.depth);
     report.setup(start.elapsed().as_secs_f64(), setup.counts());
     control.say(&format!("weights are shared after {:.2} s", report.setup_s));
     Ok(report)

@@ -3,7 +3,7 @@
 use super::control::{Begin, Control};
 use super::error::ServeError;
 use super::fill;
-use super::report::{Report, RunReport};
+use super::report::{Report, RunReport, Served};
 use super::session::{Machine, ServeOptions, Session};
 use super::slots::serve_runs;
 use crate::arena::Arena;
@@ -27,7 +27,7 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
     let keep = Seed::from_bytes(*seed.expose_bytes());
     let machine = session.machine(vec![(party, seed)])?;
     let session = &*session;
-    let mut report = Report::new(session.options.role);
+    let mut report = Report::new(session.options.role, session.options.plan.depth);
     machine.with_threads(&session.control, || work(session, &machine, begin, keep, &mut report))?;
     report.trace = machine.into_trace();
     Ok(report)
@@ -41,14 +41,18 @@ fn work(
     report: &mut Report,
 ) -> Result<(), ServeError> {
     let stored = session.store.as_ref().map(Store::setup).transpose()?;
-    machine.setup(&session.control, stored, report)?;
-    if session.options.fill.is_some() {
-        return fill::party(session, begin, seed);
-    }
-    drop(seed);
-    let limit = session.options.runs.unwrap_or(u64::MAX);
     let one_run = |arena: &Arc<Arena>, run| one_run(session, machine, arena, run);
-    report.runs = serve_runs(session, machine, limit, |run| can_begin(session, run), one_run)?;
+    let runs = || {
+        if session.options.fill.is_some() {
+            fill::party(session, begin, seed)?;
+            return Ok(Served::default());
+        }
+        drop(seed);
+        let limit = session.options.runs.unwrap_or(u64::MAX);
+        serve_runs(session, machine, limit, |run| can_begin(session, run), one_run)
+    };
+    let served = machine.setup_beside(&session.control, stored, report, runs)?;
+    report.serve(served);
     Ok(())
 }
 

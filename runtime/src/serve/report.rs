@@ -48,14 +48,17 @@ pub struct Report {
     pub setup_s: f64,
     /// Every completed run.
     pub runs: Vec<RunReport>,
-    /// Median over runs.
+    /// How many of the runs are cold: as many as can be in flight, which begin while the setup goes on.
+    pub cold_runs: usize,
+    /// Median over the warm runs; over all where all are cold.
     pub offline_s: f64,
-    /// Median over runs.
+    /// As `offline_s`.
     pub online_s: f64,
     /// Processor seconds of the whole process.
     pub cpu_s: f64,
-    /// Processor seconds from the end of the setup to the end of the session: all runs with both phases.
-    pub runs_cpu_s: f64,
+    /// Processor seconds up to the end of the cold runs, with the setup. What follows are the warm runs, with both
+    /// phases.
+    pub cold_cpu_s: f64,
     /// Largest resident memory of the process.
     pub peak_rss_bytes: u64,
     /// Payload bytes sent: of the setup, and of the last run.
@@ -70,17 +73,36 @@ pub struct Report {
     pub trace: Option<Trace>,
 }
 
+/// What a role has served.
+#[derive(Default)]
+pub(super) struct Served {
+    runs: Vec<RunReport>,
+    cold_cpu_s: f64,
+}
+
+impl Served {
+    /// Adds a run; the first `cold` ones are cold.
+    pub(super) fn add(&mut self, run: RunReport, cold: usize) {
+        self.runs.push(run);
+        self.runs.sort_by_key(|run| run.run);
+        if self.runs.len() == cold {
+            self.cold_cpu_s = cpu_time::of_process().as_secs_f64();
+        }
+    }
+}
+
 impl Report {
-    /// An empty report.
-    pub(super) fn new(role: Role) -> Self {
+    /// An empty report of a role that can have `depth` runs in flight.
+    pub(super) fn new(role: Role, depth: u8) -> Self {
         Self {
             role: role.to_string(),
             setup_s: 0.0,
             runs: vec![],
+            cold_runs: usize::from(depth),
             offline_s: 0.0,
             online_s: 0.0,
             cpu_s: 0.0,
-            runs_cpu_s: 0.0,
+            cold_cpu_s: 0.0,
             peak_rss_bytes: 0,
             sent_bytes: SentBytes::default(),
             wire_bytes: 0,
@@ -91,20 +113,31 @@ impl Report {
 
     /// Adds the setup phase.
     pub(super) fn setup(&mut self, seconds: f64, counts: &Counts) {
-        self.begin_runs();
         self.setup_s = seconds;
         self.sent_bytes.setup = counts.sent_bytes(Phase::Setup);
     }
 
-    /// Counts processor time from here on as that of the runs.
-    pub(super) fn begin_runs(&mut self) {
-        self.runs_cpu_s = -cpu_time::of_process().as_secs_f64();
+    /// Adds the runs.
+    pub(super) fn serve(&mut self, served: Served) {
+        self.runs = served.runs;
+        self.cold_cpu_s = served.cold_cpu_s;
+    }
+
+    /// The runs that began when the setup was over.
+    pub fn warm_runs(&self) -> &[RunReport] {
+        self.runs.get(self.cold_runs..).unwrap_or_default()
+    }
+
+    /// Median of a figure over the warm runs; over all where all are cold.
+    pub fn median(&self, of: impl Fn(&RunReport) -> f64) -> f64 {
+        let warm = self.warm_runs();
+        median(if warm.is_empty() { &self.runs } else { warm }.iter().map(of).collect())
     }
 
     /// Fills in what is known only at the end.
     pub(super) fn finish(mut self, wire_bytes: u64) -> Self {
-        self.offline_s = median(self.runs.iter().map(|run| run.offline_s).collect());
-        self.online_s = median(self.runs.iter().map(|run| run.online_s).collect());
+        self.offline_s = self.median(|run| run.offline_s);
+        self.online_s = self.median(|run| run.online_s);
         self.rounds = self.runs.iter().map(|run| run.rounds).max().unwrap_or(0);
         if let Some(last) = self.runs.last() {
             self.sent_bytes.offline = last.sent_offline;
@@ -113,7 +146,9 @@ impl Report {
         self.wire_bytes = wire_bytes;
         self.cpu_s = cpu_time::of_process().as_secs_f64();
         self.peak_rss_bytes = peak_rss_bytes();
-        self.runs_cpu_s += self.cpu_s;
+        if self.warm_runs().is_empty() {
+            self.cold_cpu_s = self.cpu_s;
+        }
         self
     }
 }

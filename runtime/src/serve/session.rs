@@ -23,7 +23,7 @@ use mpcc_ir::weights::Weights;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 /// Takes lines for people: progress, refused connections, runs called off.
@@ -314,16 +314,51 @@ impl Machine {
         })
     }
 
-    /// Runs the setup phase, gets the memory of the runs ready, and reports both.
-    pub(super) fn setup(
+    /// Runs the setup phase beside `work`, gets the memory of the runs ready, and reports both.
+    ///
+    /// The steps of runs that `work` starts wait for what they use of the setup. So the first runs' corrections and
+    /// products do not wait for the weights of all layers.
+    pub(super) fn setup_beside<T>(
         &self,
         control: &Control,
         stored: Option<Vec<Packet>>,
         report: &mut Report,
+        work: impl FnOnce() -> Result<T, ServeError>,
+    ) -> Result<T, ServeError> {
+        let (opened, is_open) = mpsc::channel();
+        let setup = || {
+            let opened = || {
+                let _ = opened.send(());
+            };
+            let done = self.setup(control, stored, report, opened);
+            if done.is_err() {
+                control.end_all(&RunError::Aborted { role: control.role });
+            }
+            done
+        };
+        std::thread::scope(|scope| {
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, setup);
+            let threads = |_| RunError::Threads { role: control.role, threads: 1 };
+            let setup = spawned.map_err(threads)?;
+            // It fails where the setup does before that.
+            let _ = is_open.recv();
+            let done = work();
+            let lost = |_| Err(RunError::ThreadLost { role: control.role }.into());
+            setup.join().unwrap_or_else(lost)?;
+            done
+        })
+    }
+
+    fn setup(
+        &self,
+        control: &Control,
+        stored: Option<Vec<Packet>>,
+        report: &mut Report,
+        opened: impl FnOnce(),
     ) -> Result<(), ServeError> {
         let start = Instant::now();
         let (executor, done) =
-            self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, || ());
+            self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, opened);
         done?;
         // Weights that were read from a file are freed by now.
         self.arenas.iter().for_each(|arena| arena.populate());

@@ -5,7 +5,7 @@ use anyhow::bail;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{Forecast, OutputPort, Plan, Role};
 use mpcc_runtime::client::Output;
-use mpcc_runtime::serve::{InferOutcome, Report, RunReport, median};
+use mpcc_runtime::serve::{InferOutcome, Report, RunReport};
 use mpcc_runtime::trace::Trace;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -150,6 +150,7 @@ impl Summary {
             "offline_s": offline_s,
             "setup_s": self.setup_s(),
             "wall_s": offline_s + client.online_s,
+            "first_output_s": self.outcome.first_output_s,
             "cpu_s": per_role(&|r| json!(r.cpu_s)),
             "peak_rss_bytes": per_role(&|r| json!(r.peak_rss_bytes)),
             "sent_bytes": per_role(&|r| json!(r.sent_bytes)),
@@ -169,9 +170,7 @@ impl Summary {
             let roles = self.reports.iter().map(|(role, report)| (role.to_string(), of(report)));
             Value::Object(roles.collect())
         };
-        let middle = |report: &Report, of: fn(&RunReport) -> f64| {
-            json!(median(report.runs.iter().map(of).collect()))
-        };
+        let middle = |report: &Report, of: fn(&RunReport) -> f64| json!(report.median(of));
         object["busy_s"] = per_role(&|report| middle(report, |run| run.busy_s));
         object["wait_s"] = per_role(&|report| middle(report, |run| run.wait_s));
         object["depth"] = json!(self.depth);
@@ -189,6 +188,14 @@ impl Summary {
         object["lower_bound_s"] = json!(forecast.bound_us() * 1e-6);
         object["predicted_s_per_run"] = json!(forecast.us_per_run(self.depth) * 1e-6);
         object["lower_bound_s_per_run"] = json!(forecast.bound_us_per_run(self.depth) * 1e-6);
+    }
+
+    /// How long a new deployment took to its first output.
+    pub(crate) fn cold_start(&self) -> String {
+        let (first, setup) = (self.outcome.first_output_s, self.setup_s());
+        format!(
+            "first output after {first:.3} s; {setup:.3} s setup once, beside the first offline phase"
+        )
     }
 
     /// Measured and predicted throughput, where several runs show one.
@@ -218,12 +225,12 @@ impl Summary {
         let client = &self.outcome.report;
         let _ = writeln!(
             out,
-            "{:.3} s online, {:.3} s offline before it, {:.3} s setup once; {} rounds",
+            "{:.3} s online, {:.3} s offline before it; {} rounds",
             client.online_s,
             self.slowest(|r| r.offline_s),
-            self.setup_s(),
             self.rounds(),
         );
+        let _ = writeln!(out, "{}", self.cold_start());
         if let Some(forecast) = &self.forecast {
             let Forecast { online_us, link, schedule, .. } = forecast;
             let _ = writeln!(
