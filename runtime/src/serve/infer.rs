@@ -1,7 +1,7 @@
 //! The client as a process: asks for runs, sends inputs, receives outputs.
 
 use super::error::ServeError;
-use super::report::{Report, RunReport, Served};
+use super::report::{Report, RunReport, Served, seconds_per_run};
 use super::session::{Log, addresses, data_limit, from_plan};
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
@@ -54,7 +54,7 @@ pub struct InferOutcome {
     pub first_output_s: f64,
     /// Seconds from the first request to the last output.
     pub wall_s: f64,
-    /// Seconds from one output to the next: from the first to the last of several runs, by the number of runs between.
+    /// Seconds from one output to the next; see [`seconds_per_run`].
     pub s_per_run: Option<f64>,
 }
 
@@ -77,14 +77,14 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let why = result.as_ref().err().filter(|_| client.has_asked());
     hub.shut_down(u64::MAX, &why.map_or(String::new(), ToString::to_string));
     result?;
-    let s_per_run = client.s_per_run();
+    let seconds: Vec<f64> = client.outputs.iter().map(|at| (*at - start).as_secs_f64()).collect();
+    let s_per_run = seconds_per_run(&seconds, usize::from(options.plan.depth));
     report.trace = client.trace.map(|(_, trace)| trace);
-    let first_output = client.outputs.map_or(start, |(first, _)| first);
     report.serve(client.served);
     Ok(InferOutcome {
         outputs: client.done.into_values().collect(),
         report: report.finish(hub.wire_bytes()),
-        first_output_s: (first_output - start).as_secs_f64(),
+        first_output_s: seconds.first().copied().unwrap_or_default(),
         wall_s,
         s_per_run,
     })
@@ -157,8 +157,8 @@ struct Client<'a> {
     /// What complete runs gave. Runs are given out in order of their numbers.
     done: BTreeMap<u64, Vec<Output>>,
     served: Served,
-    /// When the first output was here, and the last one.
-    outputs: Option<(Instant, Instant)>,
+    /// When outputs came.
+    outputs: Vec<Instant>,
     /// Since when the oldest run in flight has waited.
     waiting_since: Instant,
     trace: Option<(Clock, Trace)>,
@@ -195,7 +195,7 @@ impl<'a> Client<'a> {
             in_flight: BTreeMap::new(),
             done: BTreeMap::new(),
             served: Served::default(),
-            outputs: None,
+            outputs: Vec::new(),
             waiting_since: Instant::now(),
             trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
         }
@@ -218,12 +218,6 @@ impl<'a> Client<'a> {
     /// Whether there are runs in flight, or may be soon.
     fn has_asked(&self) -> bool {
         !self.in_flight.is_empty() || !self.links.lock().ended.contains(&Role::Party(0))
-    }
-
-    /// Seconds per run, once the first output is here.
-    fn s_per_run(&self) -> Option<f64> {
-        let (first, last) = self.outputs.filter(|_| self.done.len() > 1)?;
-        Some((last - first).as_secs_f64() / (self.done.len() - 1) as f64)
     }
 
     fn go_on(&mut self) -> Result<(), ServeError> {
@@ -334,7 +328,7 @@ impl<'a> Client<'a> {
         self.in_flight.remove(&run);
         self.done.insert(run, outputs);
         self.served.add(report, usize::from(self.options.plan.depth));
-        self.outputs = Some((self.outputs.map_or(now, |(first, _)| first), now));
+        self.outputs.push(now);
         self.waiting_since = now;
         Ok(())
     }

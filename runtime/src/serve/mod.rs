@@ -18,7 +18,7 @@ mod slots;
 
 pub use error::ServeError;
 pub use infer::{InferOptions, InferOutcome, infer};
-pub use report::{Report, RunReport, SentBytes, median};
+pub use report::{Report, RunReport, SentBytes, median, seconds_per_run};
 pub use session::{Log, ServeOptions, StopHandle};
 
 use mpcc_ir::plan::Role;

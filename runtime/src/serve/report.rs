@@ -185,6 +185,15 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Seconds from one output to the next in the steady state, of the times at which outputs came; `None` of no more than
+/// `depth`, as many as were in flight. Those may come all at once, so the last outputs that make whole groups of
+/// that many are taken.
+pub fn seconds_per_run(outputs: &[f64], depth: usize) -> Option<f64> {
+    let last = outputs.len().checked_sub(1)?;
+    let runs = last - last.checked_rem(depth)?;
+    (runs > 0).then(|| (outputs[last] - outputs[last - runs]) / runs as f64)
+}
+
 /// The process's largest resident memory, from `/proc`; 0 where there is none.
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -202,6 +211,16 @@ mod tests {
         let median = |values: &[f64]| median(values.to_vec()).to_string();
         let said = [median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])];
         assert_eq!(said, ["0", "2", "2.5"]);
+    }
+
+    #[test]
+    fn runs_that_come_in_groups_are_counted_as_such() {
+        let alone = [5.0, 6.0, 7.0, 9.0];
+        assert_eq!(seconds_per_run(&alone, 1), Some(4.0 / 3.0));
+        let groups = [5.0, 5.0, 5.0, 8.0, 8.0, 8.0, 11.0, 11.0];
+        assert_eq!(seconds_per_run(&groups, 3), Some(1.0));
+        assert_eq!(seconds_per_run(&groups[..3], 3), None);
+        assert_eq!(seconds_per_run(&[], 1), None);
     }
 
     #[test]
