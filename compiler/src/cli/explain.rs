@@ -75,6 +75,7 @@ fn forecast_json(forecast: &Forecast, depth: u8) -> Value {
         "link": forecast.link,
         "kernels": forecast.kernels,
         "threads": forecast.threads,
+        "cores": forecast.cores,
         "offline_ms": ms(forecast.offline_us),
         "online_ms": ms(forecast.online_us),
         "lower_bound_ms": ms(forecast.bound_us()),
@@ -90,8 +91,12 @@ fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     let ms = |us: f64| us / 1e3;
     let _ = writeln!(
         out,
-        "predicted for {} threads a role with {} kernels, link {}, schedule {}:",
-        forecast.threads, forecast.kernels, forecast.link, forecast.schedule,
+        "predicted for {} threads a role{} with {} kernels, link {}, schedule {}:",
+        forecast.threads,
+        forecast.cores.map_or(String::new(), |n| format!(" on {n} cores that all roles share,")),
+        forecast.kernels,
+        forecast.link,
+        forecast.schedule,
     );
     let _ = writeln!(
         out,

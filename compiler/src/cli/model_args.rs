@@ -54,6 +54,10 @@ pub(crate) struct ModelArgs {
     /// Profile of the hosts, from `mpcc profile machine`; the built-in one if absent
     #[arg(long, value_name = "MACHINE.toml")]
     machine: Option<PathBuf>,
+    /// Processor cores of one host that all roles share; if absent a host of its own for each, but for roles that
+    /// are started here, all of this host
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cores: Option<u16>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
@@ -87,6 +91,12 @@ enum Owner {
 }
 
 impl ModelArgs {
+    /// The same for roles that all run on this host, where that is not said already.
+    pub(crate) fn on_this_host(&self) -> Self {
+        let here = || std::thread::available_parallelism().ok().and_then(|n| n.get().try_into().ok());
+        Self { cores: self.cores.or_else(here), ..self.clone() }
+    }
+
     /// An option that asks for something that a finished plan cannot change.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let given = [
@@ -101,6 +111,7 @@ impl ModelArgs {
             ("--schedule", self.schedule != Schedule::Pipelined),
             ("--link", self.link != LINK),
             ("--machine", self.machine.is_some()),
+            ("--cores", self.cores.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
     }
@@ -151,6 +162,7 @@ impl ModelArgs {
                     .map_or_else(|| Ok(Machine::default()), Machine::read)?,
                 link: Link::open(&self.link)?,
                 threads: usize::from(threads),
+                cores: self.cores.map(usize::from),
             },
             salt: None,
         })

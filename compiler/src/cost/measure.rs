@@ -8,6 +8,7 @@ use mpcc_ir::plan::{
     TileProgram, WeightsMode, Word, WordReg,
 };
 use mpcc_runtime::RunError;
+use mpcc_runtime::cpu_time;
 use mpcc_runtime::kernels::Cpu;
 use mpcc_runtime::measure::time_steps;
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub fn machine() -> Result<Machine, MeasureError> {
         step_us: 1.0,
         wake_us: round(wake_us()?),
         copy_us_per_kb: round(copy_ns),
+        transport_us_per_kb: round(transport_us_per_kb()?),
         memory_us_per_kb: round(memory_ns()?),
         ring32,
         ring64,
@@ -110,6 +112,29 @@ fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
         while incoming.read_exact(&mut byte).is_ok() && deliver.send(byte[0]).is_ok() {}
     });
     Ok((send, receive))
+}
+
+/// Microseconds of a core that one end of a loopback connection takes per kilobyte, half of what both take.
+fn transport_us_per_kb() -> std::io::Result<f64> {
+    const MESSAGE: usize = 256 << 10;
+    const MESSAGES: usize = 1024;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut out = TcpStream::connect(listener.local_addr()?)?;
+    let (mut incoming, _) = listener.accept()?;
+    let start = cpu_time::of_process();
+    let reader = std::thread::spawn(move || {
+        let mut message = vec![0; MESSAGE];
+        while incoming.read_exact(&mut message).is_ok() {}
+    });
+    let message = vec![1; MESSAGE];
+    for _ in 0..MESSAGES {
+        out.write_all(&message)?;
+    }
+    drop(out);
+    // Nothing in the thread can fail.
+    let _ = reader.join();
+    let us = (cpu_time::of_process() - start).as_secs_f64() * 1e6;
+    Ok(us / 2.0 / ((MESSAGES * MESSAGE) as f64 / 1e3))
 }
 
 /// The time per kilobyte of a product that is bound by reading a matrix.

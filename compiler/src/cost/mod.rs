@@ -30,6 +30,8 @@ pub struct Machine {
     pub wake_us: f64,
     /// Microseconds per kilobyte that a compute thread copies to or from the transport.
     pub copy_us_per_kb: f64,
+    /// Microseconds per kilobyte of a core at either end that moves messages between the transport and the network.
+    pub transport_us_per_kb: f64,
     /// Microseconds per kilobyte of operands that no cache holds.
     pub memory_us_per_kb: f64,
     /// Rates of 32-bit words.

@@ -16,6 +16,7 @@
 mod allocate;
 mod barriers;
 mod bulk;
+mod cores;
 mod depend;
 mod emit;
 mod fuse;

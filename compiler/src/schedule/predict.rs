@@ -13,19 +13,23 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         bytes_per_us: setting.link.bytes_per_us(),
         kernels: setting.machine.kernels.clone(),
         threads: setting.threads as u32,
+        cores: setting.cores.map(|cores| cores as u32),
         ..Forecast::default()
     };
-    let (mut work_us, mut wire_us) = (BTreeMap::new(), BTreeMap::new());
+    let (mut work_us, mut wire_us, mut shared_us) = (BTreeMap::new(), BTreeMap::new(), 0.0);
     for phase in [Phase::Offline, Phase::Online] {
         let (priorities, timeline) = best(plan, phase, setting);
         add(&mut work_us, timeline.busy.iter().map(|(role, busy)| (*role, micros(*busy))));
         add(&mut wire_us, timeline.wire_us.iter().map(|(role, us)| (*role, *us)));
+        let shared = shared_core_us(&timeline, setting);
+        shared_us += shared;
         if phase == Phase::Offline {
             forecast.offline_us = micros(timeline.end());
         } else {
             forecast.online_us = micros(timeline.end());
             let busiest = timeline.busy.values().copied().max().unwrap_or(0);
-            forecast.compute_us = micros(busiest) / setting.threads.max(1) as f64;
+            let alone = micros(busiest) / setting.threads.max(1) as f64;
+            forecast.compute_us = alone.max(shared);
             forecast.wire_us = timeline.wire_us.values().copied().fold(0.0, f64::max);
             // The input travels before the first opening, and the output after the last.
             let hops = f64::from(plan.rounds() + 2);
@@ -33,9 +37,16 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         }
         write(plan, phase, &priorities, &timeline);
     }
-    forecast.run_compute_us = most(&work_us) / setting.threads.max(1) as f64;
+    let alone = most(&work_us) / setting.threads.max(1) as f64;
+    forecast.run_compute_us = alone.max(shared_us);
     forecast.run_wire_us = most(&wire_us);
     plan.forecast = Some(forecast);
+}
+
+/// Microseconds that the cores of a host that all roles share work, evenly; 0 where they do not share one.
+fn shared_core_us(timeline: &Timeline, setting: &Setting) -> f64 {
+    let work = timeline.busy.values().sum::<Nanos>() + timeline.transport;
+    setting.cores.map_or(0.0, |cores| micros(work) / cores as f64)
 }
 
 fn add(sums: &mut BTreeMap<Role, f64>, terms: impl Iterator<Item = (Role, f64)>) {

@@ -4,6 +4,7 @@
 //! the lowest priority number. A message leaves when its `Send` is done and the uplink is free, travels, and
 //! makes its `Receive` ready.
 
+use super::cores::Cores;
 use super::network::Network;
 use crate::cost::{Link, Machine, StepCosts};
 use mpcc_ir::plan::{Message, Phase, Plan, Role, StepOp};
@@ -22,11 +23,14 @@ pub struct Setting {
     pub link: Link,
     /// Compute threads of each role.
     pub threads: usize,
+    /// Processor cores that all roles share, on one host; each role has a host of its own, with enough of them, if
+    /// absent.
+    pub cores: Option<usize>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { machine: Machine::default(), link: Link::default(), threads: 1 }
+        Self { machine: Machine::default(), link: Link::default(), threads: 1, cores: None }
     }
 }
 
@@ -39,6 +43,8 @@ pub(super) struct Timeline {
     pub(super) ends: BTreeMap<Role, Nanos>,
     /// Nanoseconds that each role's threads worked, together.
     pub(super) busy: BTreeMap<Role, Nanos>,
+    /// Nanoseconds that shared cores moved messages.
+    pub(super) transport: Nanos,
     /// Microseconds that each role's uplink was in use.
     pub(super) wire_us: BTreeMap<Role, f64>,
 }
@@ -215,7 +221,8 @@ impl<'a> Steps<'a> {
             missing: self.missing(),
             idle: vec![self.setting.threads.max(1); self.roles.len()],
             ready: self.roles.iter().map(|_| BinaryHeap::new()).collect(),
-            events: BinaryHeap::new(),
+            arrivals: BinaryHeap::new(),
+            cores: Cores::new(self.setting.cores),
             network: Network::new(&self.setting.link),
             times: vec![(0, 0); self.costs.len()],
             timeline: Timeline::default(),
@@ -229,11 +236,15 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Something that happens. Events at the same time happen in this order.
+/// Work that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Arrived { message: u32 },
-    Done { step: u32, role: u32 },
+enum Work {
+    /// A step of a role, by a compute thread.
+    Step { step: u32, role: u32 },
+    /// The sender's part in moving a message.
+    Sending { message: u32 },
+    /// The receiver's part.
+    Receiving { message: u32 },
 }
 
 struct Play<'a> {
@@ -243,7 +254,9 @@ struct Play<'a> {
     /// Threads of each role without work.
     idle: Vec<usize>,
     ready: Vec<BinaryHeap<Reverse<(u32, u32)>>>,
-    events: BinaryHeap<Reverse<(Nanos, Event)>>,
+    /// When which message is at its receiver's host.
+    arrivals: BinaryHeap<Reverse<(Nanos, u32)>>,
+    cores: Cores<Work>,
     network: Network<'a>,
     times: Vec<(Nanos, Nanos)>,
     timeline: Timeline,
@@ -266,23 +279,65 @@ impl Play<'_> {
                 self.send(0, message as u32);
             }
         }
-        while let Some(Reverse((now, event))) = self.events.pop() {
-            let role = match event {
-                Event::Arrived { message } => self.arrived(now, message),
-                Event::Done { step, role } => Some(self.done(now, step, role)),
+        loop {
+            let arrival = self.arrivals.peek().map(|Reverse((at, _))| *at);
+            let role = match (arrival, self.cores.next()) {
+                (Some(now), end) if end.is_none_or(|end| now <= end) => {
+                    self.cores.pass(now);
+                    let Some(Reverse((_, message))) = self.arrivals.pop() else { break };
+                    (self.received(now, message), now)
+                }
+                (_, Some(now)) => match self.cores.finish() {
+                    Some(Work::Step { step, role }) => (Some(self.done(now, step, role)), now),
+                    Some(Work::Sending { message }) => {
+                        self.leave(now, message);
+                        (None, now)
+                    }
+                    Some(Work::Receiving { message }) => (self.arrived(now, message), now),
+                    None => break,
+                },
+                (_, None) => break,
             };
-            if let Some(role) = role {
+            if let (Some(role), now) = role {
                 self.start(role, now);
             }
         }
     }
 
+    /// A message is handed to the sender's transport.
     fn send(&mut self, now: Nanos, message: u32) {
+        if self.cores.are_shared() {
+            let takes = self.transport(message);
+            self.cores.begin(takes, Work::Sending { message });
+        } else {
+            self.leave(now, message);
+        }
+    }
+
+    fn leave(&mut self, now: Nanos, message: u32) {
         let info = &self.steps.plan.messages[message as usize];
         let arrives = self.network.send(now, info.from, info.to, info.bytes);
         // The threads that write to and read from the network have to wake up.
         let arrives = arrives + 2 * self.wake();
-        self.events.push(Reverse((arrives, Event::Arrived { message })));
+        self.arrivals.push(Reverse((arrives, message)));
+    }
+
+    /// A message is at the receiver's host; says which role may go on.
+    fn received(&mut self, now: Nanos, message: u32) -> Option<usize> {
+        if self.cores.are_shared() {
+            let takes = self.transport(message);
+            self.cores.begin(takes, Work::Receiving { message });
+            return None;
+        }
+        self.arrived(now, message)
+    }
+
+    /// The work of one end with a message.
+    fn transport(&mut self, message: u32) -> Nanos {
+        let bytes = self.steps.plan.messages[message as usize].bytes as f64;
+        let takes = (self.steps.setting.machine.transport_us_per_kb * bytes) as Nanos;
+        self.timeline.transport += takes;
+        takes
     }
 
     fn wake(&self) -> Nanos {
@@ -305,6 +360,7 @@ impl Play<'_> {
     fn done(&mut self, now: Nanos, step: u32, role: u32) -> usize {
         let (steps, at) = (self.steps, role as usize);
         self.idle[at] += 1;
+        self.times[step as usize].1 = now;
         self.timeline.ends.insert(steps.roles[at], now);
         if let Some(message) = steps.sends[step as usize] {
             self.send(now, message);
@@ -328,12 +384,12 @@ impl Play<'_> {
             let Some(Reverse((_, step))) = self.ready[role].pop() else { return };
             // A thread that waited for a message wakes up first.
             let waited = self.steps.is_receive(step as usize);
-            let begin = now + if waited { self.wake() } else { 0 };
-            let end = begin + self.steps.costs[step as usize];
+            let wake = if waited { self.wake() } else { 0 };
+            let takes = self.steps.costs[step as usize];
             self.idle[role] -= 1;
-            self.times[step as usize] = (begin, end);
-            *self.timeline.busy.entry(self.steps.roles[role]).or_insert(0) += end - begin;
-            self.events.push(Reverse((end, Event::Done { step, role: role as u32 })));
+            self.times[step as usize].0 = now + wake;
+            *self.timeline.busy.entry(self.steps.roles[role]).or_insert(0) += takes;
+            self.cores.begin(wake + takes, Work::Step { step, role: role as u32 });
         }
     }
 }

@@ -12,7 +12,7 @@ fn setting(threads: usize) -> Setting {
         Machine { step_us: 0.0, wake_us: 0.0, copy_us_per_kb: 100.0, ..Machine::default() };
     // 1 byte per microsecond after the headers of packets; frames have headers of 24 bytes.
     let link = "8.290155440414508mbit,0.1ms".parse().unwrap();
-    Setting { machine, link, threads }
+    Setting { machine, link, threads, cores: None }
 }
 
 /// `P0` sends messages 0 and 1 to `P1`, which answers the first with message 2.
@@ -46,8 +46,11 @@ fn plan(after: [&str; 2]) -> Plan {
 }
 
 fn timeline(plan: &Plan, threads: usize, priorities: &[u32]) -> String {
-    let setting = setting(threads);
-    let steps = Steps::new(plan, Phase::Online, &setting);
+    timeline_in(plan, &setting(threads), priorities)
+}
+
+fn timeline_in(plan: &Plan, setting: &Setting, priorities: &[u32]) -> String {
+    let steps = Steps::new(plan, Phase::Online, setting);
     let found = steps.play(priorities);
     let mut text = String::new();
     for (role, times) in plan.roles.iter().zip(&found.steps) {
@@ -99,6 +102,34 @@ fn priorities_decide_and_threads_work_at_once() {
     P1 receives 0: 157.6 to 165.2
     P1 receives 1: 357.6 to 375.2
     P1 sends 2: 375.2 to 382.8
+    wire 300 us of P0
+    ");
+}
+
+#[test]
+fn roles_on_one_host_share_its_cores_with_the_transport() {
+    let mut shared = Setting { cores: Some(1), ..setting(1) };
+    shared.machine.transport_us_per_kb = 100.0;
+    // While message 0 is handed to the network until 22.8, message 1 is copied at half speed. The first leaves for
+    // 100 and travels 50; the second for 200 from 122.8 on.
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
+    P0 sends 0: 0 to 7.6
+    P0 sends 1: 7.6 to 32.8
+    P0 receives 2: 360.8 to 368.4
+    P1 receives 0: 180.4 to 188
+    P1 receives 1: 390.4 to 408
+    P1 sends 2: 188 to 195.6
+    wire 300 us of P0
+    ");
+    // Two cores are enough for two threads, one that computes and one that moves messages.
+    shared.cores = Some(2);
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
+    P0 sends 0: 0 to 7.6
+    P0 sends 1: 7.6 to 25.2
+    P0 receives 2: 353.2 to 360.8
+    P1 receives 0: 172.8 to 180.4
+    P1 receives 1: 382.8 to 400.4
+    P1 sends 2: 180.4 to 188
     wire 300 us of P0
     ");
 }

@@ -15,17 +15,20 @@ pub struct Forecast {
     pub bytes_per_us: f64,
     /// Compute threads of each role.
     pub threads: u32,
+    /// Processor cores of the one host that all roles share, if they do.
+    pub cores: Option<u32>,
     /// Microseconds of the offline phase at the slowest role.
     pub offline_us: f64,
     /// Microseconds from sending the input to the output.
     pub online_us: f64,
-    /// Microseconds that the compute threads of the busiest role work online, shared evenly.
+    /// Microseconds that the compute threads of the busiest role work online, shared evenly; or all shared cores.
     pub compute_us: f64,
     /// Microseconds that the busiest role's uplink is in use online.
     pub wire_us: f64,
     /// Microseconds that messages travel on the longest chain of openings, with the input and the output.
     pub latency_us: f64,
-    /// Microseconds that the compute threads of the busiest role work on a run, both phases, shared evenly.
+    /// Microseconds that the compute threads of the busiest role work on a run, both phases, shared evenly; or all
+    /// shared cores.
     pub run_compute_us: f64,
     /// Microseconds that the busiest role's uplink is in use for a run, both phases.
     pub run_wire_us: f64,

@@ -41,7 +41,7 @@ impl Deployment {
         }
         let plan_file = if is_onnx(model) {
             let file = folder.path().join("model.plan");
-            write(&compile_file(model, how, threads)?, &file)?;
+            write(&compile_file(model, &how.on_this_host(), threads)?, &file)?;
             file
         } else {
             model.to_owned()

@@ -36,6 +36,7 @@ record!(Forecast {
     kernels,
     bytes_per_us,
     threads,
+    cores,
     offline_us,
     online_us,
     compute_us,
