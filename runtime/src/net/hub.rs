@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// What a process does with its links. Called on the network thread, so it must not block.
 pub trait Receiver: Send + Sync + 'static {
@@ -163,15 +163,14 @@ impl Shared {
 
     /// Serves one connection that has passed the handshake until it ends.
     async fn serve(self: Arc<Self>, stream: TcpStream, hello: Hello) {
-        let (queue, frames) = mpsc::unbounded_channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(id, hello, queue));
+        let link = Arc::new(Link::new(id, hello));
         self.links().insert(id, Arc::clone(&link));
         let (mut incoming, outgoing) = stream.into_split();
         let written = {
             let link = Arc::clone(&link);
             tokio::spawn(async move {
-                let _ = write_frames(&link, outgoing, frames).await;
+                let _ = write_frames(&link, outgoing).await;
                 link.close();
             })
         };

@@ -2,19 +2,16 @@
 
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
+use super::queue::Queue;
 use super::socket;
 use mpcc_ir::plan::Role;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError};
 
-/// A compute thread that sends waits while more bytes than this are queued on the link.
-const MAX_QUEUED: u64 = 16 << 20;
 /// Frames are gathered up to this many bytes and leave in one call.
 const GATHERED: usize = 64 << 10;
 /// How long a peer may take for its first frame.
@@ -32,38 +29,24 @@ pub struct Link {
     pub peer: Role,
     /// What the other end said of itself.
     pub hello: Hello,
-    queue: UnboundedSender<Frame>,
-    queued: Mutex<u64>,
-    drained: Condvar,
-    closed: AtomicBool,
+    queue: Queue,
     sent: AtomicU64,
 }
 
 impl Link {
-    pub(super) fn new(id: u64, hello: Hello, queue: UnboundedSender<Frame>) -> Self {
-        Self {
-            id,
-            peer: hello.from,
-            hello,
-            queue,
-            queued: Mutex::new(0),
-            drained: Condvar::new(),
-            closed: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
-        }
+    pub(super) fn new(id: u64, hello: Hello) -> Self {
+        Self { id, peer: hello.from, hello, queue: Queue::default(), sent: AtomicU64::new(0) }
     }
 
-    /// Queues a frame; waits while the queue is full. Not for the network thread.
+    /// Queues a frame; waits while too many of its phase are queued. Not for the network thread.
     ///
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send(&self, frame: Frame) -> Result<(), Closed> {
-        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        while *queued > MAX_QUEUED && !self.is_closed() {
-            queued = self.drained.wait(queued).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(queued);
-        self.send_now(frame)
+        let bytes = frame.wire_bytes();
+        self.queue.push_patiently(frame)?;
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Queues a frame without waiting.
@@ -71,18 +54,15 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send_now(&self, frame: Frame) -> Result<(), Closed> {
-        if self.is_closed() {
-            return Err(Closed);
-        }
         let bytes = frame.wire_bytes();
-        *self.queued.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
+        self.queue.push(frame)?;
         self.sent.fetch_add(bytes, Ordering::Relaxed);
-        self.queue.send(frame).map_err(|_| Closed)
+        Ok(())
     }
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.queue.is_closed()
     }
 
     /// Bytes queued for this link so far, with headers.
@@ -91,16 +71,7 @@ impl Link {
     }
 
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        // Taking the lock makes sure that a waiting thread sees the flag.
-        drop(self.queued.lock().unwrap_or_else(PoisonError::into_inner));
-        self.drained.notify_all();
-    }
-
-    fn written(&self, bytes: u64) {
-        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        *queued = queued.saturating_sub(bytes);
-        self.drained.notify_all();
+        self.queue.close();
     }
 }
 
@@ -153,27 +124,20 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
     }
 }
 
-/// Writes queued frames until a `Bye` has been written or the queue's other end is gone. Dropping this in the
-/// middle of a frame breaks the connection, which the other end notices.
+/// Writes queued frames until a `Bye` has been written. Dropping this in the middle of a frame breaks the connection,
+/// which the other end notices.
 ///
 /// Small frames that are queued at once leave together; a large one leaves with its header and what was
 /// gathered before it, not a packet behind them.
-pub(super) async fn write_frames(
-    link: &Link,
-    mut half: OwnedWriteHalf,
-    mut queue: UnboundedReceiver<Frame>,
-) -> io::Result<()> {
+pub(super) async fn write_frames(link: &Link, mut half: OwnedWriteHalf) -> io::Result<()> {
     let mut small = Vec::with_capacity(GATHERED);
     loop {
-        let frame = match queue.try_recv() {
-            Ok(frame) => frame,
-            Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => {
-                half.write_all(&small).await?;
-                small.clear();
-                let Some(frame) = queue.recv().await else { break };
-                frame
-            }
+        let frame = if let Some(frame) = link.queue.pop() {
+            frame
+        } else {
+            half.write_all(&small).await?;
+            small.clear();
+            link.queue.next().await
         };
         small.extend_from_slice(&frame.header.bytes());
         if small.len() + frame.payload.len() <= GATHERED {
@@ -182,7 +146,7 @@ pub(super) async fn write_frames(
             write_both(&mut half, &small, &frame.payload).await?;
             small.clear();
         }
-        link.written(frame.wire_bytes());
+        link.queue.written(&frame);
         if frame.header.kind == Kind::Bye {
             break;
         }

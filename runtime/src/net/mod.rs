@@ -8,4 +8,5 @@ pub mod handshake;
 pub mod hub;
 pub mod link;
 pub mod probe;
+mod queue;
 mod socket;
