@@ -93,7 +93,8 @@ enum Owner {
 impl ModelArgs {
     /// The same for roles that all run on this host, where that is not said already.
     pub(crate) fn on_this_host(&self) -> Self {
-        let here = || std::thread::available_parallelism().ok().and_then(|n| n.get().try_into().ok());
+        let here =
+            || std::thread::available_parallelism().ok().and_then(|n| n.get().try_into().ok());
         Self { cores: self.cores.or_else(here), ..self.clone() }
     }
 

@@ -329,6 +329,7 @@ impl Machine {
         let setup = || {
             let opened = || {
                 let _ = opened.send(());
+                self.arenas.iter().for_each(|arena| arena.populate());
             };
             let done = self.setup(control, stored, report, opened);
             if done.is_err() {
@@ -360,8 +361,6 @@ impl Machine {
         let (executor, done) =
             self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, opened);
         done?;
-        // Weights that were read from a file are freed by now.
-        self.arenas.iter().for_each(|arena| arena.populate());
         report.setup(start.elapsed().as_secs_f64(), &executor.counts());
         control.say(&format!("ready after {:.2} s of setup", report.setup_s));
         Ok(())
