@@ -121,11 +121,23 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
                 }
             }
         }
-        for r in 0..R {
-            // SAFETY: each row of the left operand has all parts.
-            let x = broadcast(unsafe { *rows[r].add(k) });
-            for v in 0..V {
-                sums[r][v] = multiply_add::<W>(sums[r][v], x, right[v]);
+        // Two products, then their sums: so ordered, a Zen 4 core finds a free pipe for each of them, and
+        // for a fifth fewer where they alternate.
+        for pair in 0..(R * V).div_ceil(2) {
+            let mut products = [_mm512_setzero_si512(); 2];
+            for i in 0..2 {
+                let (r, v) = ((2 * pair + i) / V, (2 * pair + i) % V);
+                if r < R {
+                    // SAFETY: each row of the left operand has all parts.
+                    let x = broadcast(unsafe { *rows[r].add(k) });
+                    products[i] = product::<W>(x, right[v]);
+                }
+            }
+            for i in 0..2 {
+                let (r, v) = ((2 * pair + i) / V, (2 * pair + i) % V);
+                if r < R {
+                    sums[r][v] = add::<W>(sums[r][v], products[i]);
+                }
             }
         }
         panel = panel.wrapping_add(V * lanes);
@@ -169,16 +181,24 @@ fn broadcast<W: RingWord>(x: W) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
+fn product<W: RingWord>(x: __m512i, y: __m512i) -> __m512i {
+    if W::BITS == 32 { _mm512_mullo_epi32(x, y) } else { _mm512_mullo_epi64(x, y) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add<W: RingWord>(x: __m512i, y: __m512i) -> __m512i {
+    if W::BITS == 32 { _mm512_add_epi32(x, y) } else { _mm512_add_epi64(x, y) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
 pub(in crate::kernels) fn multiply_add<W: RingWord>(
     sum: __m512i,
     x: __m512i,
     y: __m512i,
 ) -> __m512i {
-    if W::BITS == 32 {
-        _mm512_add_epi32(sum, _mm512_mullo_epi32(x, y))
-    } else {
-        _mm512_add_epi64(sum, _mm512_mullo_epi64(x, y))
-    }
+    add::<W>(sum, product::<W>(x, y))
 }
 
 /// Stores the low `keep` words, or adds them.
