@@ -18,7 +18,7 @@ use super::scratch::at_least;
 use super::{Cpu, RingWord, Scratch};
 pub(super) use left::Left;
 use left::Part;
-use micro::{Micro, Tiling};
+use micro::{Strip, Tiling};
 
 /// Depth of a block, at most.
 const DEPTH: usize = 512;
@@ -118,23 +118,20 @@ fn blocked<W: RingWord>(
             }
             for at in (0..n).step_by(tiling.width) {
                 let width = tiling.panel_width(n - at);
-                for (begin, end) in even(rows, tiling.rows) {
-                    Micro {
-                        out: &mut out[(first + begin) * stride + at..],
-                        out_stride: stride,
-                        left: words,
-                        places: &places[begin..end],
-                        parts: &parts[..count],
-                        right: &right.words[top * right.stride + at..],
-                        right_stride: right.stride,
-                        panel: &mut panel[..depth * width],
-                        fresh: begin == 0,
-                        cols: tiling.width.min(n - at),
-                        width,
-                        add: top > 0,
-                    }
-                    .run(cpu);
+                Strip {
+                    out: &mut out[first * stride + at..],
+                    out_stride: stride,
+                    left: words,
+                    places,
+                    parts: &parts[..count],
+                    right: &right.words[top * right.stride + at..],
+                    right_stride: right.stride,
+                    panel: &mut panel[..depth * width],
+                    cols: tiling.width.min(n - at),
+                    width,
+                    add: top > 0,
                 }
+                .run(cpu);
             }
         }
     }
