@@ -138,8 +138,8 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
                 }
             }
         }
-        // Two products, then their sums: so ordered, a Zen 4 core finds a free pipe for each of them, and
-        // for a fifth fewer where they alternate.
+        // Two products, then two sums: where they alternate, a Zen 4 core sends sums to the pipes that
+        // products need, and a fifth of the speed is lost.
         for pair in 0..(R * V).div_ceil(2) {
             let mut products = [_mm512_setzero_si512(); 2];
             for i in 0..2 {
