@@ -123,14 +123,16 @@ unsafe fn multiply<W: RingWord, const R: usize, const V: usize, const FRESH: boo
         let mut right = [_mm512_setzero_si512(); V];
         for v in 0..V {
             let packed = panel.wrapping_add(v * lanes);
+            let there = from.wrapping_add(v * lanes);
+            _mm_prefetch::<_MM_HINT_T1>(there.wrapping_add(strip.right_next).cast());
+            if FRESH {
+                let later = there.wrapping_add(AHEAD * strip.right_stride);
+                _mm_prefetch::<_MM_HINT_T0>(later.cast());
+            }
             // SAFETY: the panel holds `V` vectors for each step of depth, and `right` holds the
             // columns that are kept.
             unsafe {
                 if FRESH {
-                    let there = from.wrapping_add(v * lanes);
-                    _mm_prefetch::<_MM_HINT_T0>(
-                        there.wrapping_add(AHEAD * strip.right_stride).cast(),
-                    );
                     right[v] = load::<W>(there, keep[v]);
                     _mm512_storeu_si512(packed.cast(), right[v]);
                 } else {

@@ -46,6 +46,8 @@ pub(super) struct Strip<'a, W> {
     pub(super) right: &'a [W],
     /// Words between rows of `right`.
     pub(super) right_stride: usize,
+    /// Words from this panel of `right` to the one that follows, which is fetched meanwhile.
+    pub(super) right_next: usize,
     /// Where it is packed, `[depth, width]`, while the first tile is computed.
     pub(super) panel: &'a mut [W],
     /// Columns of the strip that are stored, at least 1.

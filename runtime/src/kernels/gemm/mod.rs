@@ -118,6 +118,7 @@ fn blocked<W: RingWord>(
             }
             for at in (0..n).step_by(tiling.width) {
                 let width = tiling.panel_width(n - at);
+                let last = at + tiling.width >= n;
                 Strip {
                     out: &mut out[first * stride + at..],
                     out_stride: stride,
@@ -126,6 +127,7 @@ fn blocked<W: RingWord>(
                     parts: &parts[..count],
                     right: &right.words[top * right.stride + at..],
                     right_stride: right.stride,
+                    right_next: if last { depth * right.stride - at } else { tiling.width },
                     panel: &mut panel[..depth * width],
                     cols: tiling.width.min(n - at),
                     width,
