@@ -15,10 +15,35 @@ use mpcc_runtime::kernels::{
 use mpcc_runtime::mask::{Epoch, Masks};
 use mpcc_runtime::share::Seed;
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-fn words<W: RingWord>(len: usize) -> Vec<W> {
-    (0..len as u64).map(|i| W::from_u64(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+/// Words that begin at a multiple of 64 bytes, as those of a run do.
+struct Words<W> {
+    memory: Vec<W>,
+    skip: usize,
+}
+
+impl<W> Deref for Words<W> {
+    type Target = [W];
+    fn deref(&self) -> &[W] {
+        &self.memory[self.skip..]
+    }
+}
+
+impl<W> DerefMut for Words<W> {
+    fn deref_mut(&mut self) -> &mut [W] {
+        &mut self.memory[self.skip..]
+    }
+}
+
+fn words<W: RingWord>(len: usize) -> Words<W> {
+    let line = 64 / W::BYTES;
+    let mut memory: Vec<W> = Vec::with_capacity(len + line);
+    let skip = memory.as_ptr().align_offset(64).min(line);
+    let word = |i: usize| W::from_u64((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    memory.extend((0..skip + len).map(word));
+    Words { memory, skip }
 }
 
 /// Measures `routine` by the processor time of this thread.
@@ -92,7 +117,7 @@ fn convolutions<W: RingWord>(c: &mut Criterion, name: &str) {
         let [oh, ow] = window.output([height, width]).expect("windows fit");
         let x = words::<W>(height * width * channels);
         let w = words::<W>(kernel * kernel * channels / groups * outputs);
-        let mut out = vec![W::ZERO; oh * ow * outputs];
+        let mut out = words::<W>(oh * ow * outputs);
         let mut scratch = Scratch::new();
         group.throughput(Throughput::Elements((w.len() * oh * ow) as u64));
         let shape = [1, height, width, channels];
@@ -117,7 +142,7 @@ fn products<W: RingWord>(c: &mut Criterion, name: &str) {
     ];
     for (batch, [m, k, n]) in shapes {
         let (a, b) = (words::<W>(batch * m * k), words::<W>(batch * k * n));
-        let mut out = vec![W::ZERO; batch * m * n];
+        let mut out = words::<W>(batch * m * n);
         let mut scratch = Scratch::new();
         group.throughput(Throughput::Elements((batch * m * k * n) as u64));
         measure(&mut group, &format!("{batch} x {m} {k} {n}"), || {
@@ -307,7 +332,7 @@ fn maps<W: RingWord>(c: &mut Criterion, name: &str) {
 fn copies(c: &mut Criterion) {
     let mut group = group(c, "copy");
     let src = words::<u32>(1 << 20);
-    let mut dst = vec![0; 1 << 20];
+    let mut dst = words::<u32>(1 << 20);
     group.throughput(Throughput::Bytes(4 << 20));
     measure(&mut group, "roofline: copy", || {
         black_box(&mut dst).copy_from_slice(black_box(&src));

@@ -204,8 +204,9 @@ mod tests {
         both(window([3, 3], 1, 2, 1), 1, [1, 9, 9, 40], 2);
         both(window([3, 3], 1, 1, 0), 1, [2, 3, 3, 70], 40);
         both(window([3, 3], 1, 1, 1), 2, [1, 2, 1, 12], 40);
-        both(window([1, 1], 1, 1, 0), 1, [1, 5, 7, 512], 130);
-        both(window([3, 3], 1, 1, 1), 1, [1, 4, 4, 256], 129);
+        both(window([1, 1], 1, 1, 0), 1, [1, 5, 7, 1024], 70);
+        both(window([3, 3], 1, 1, 1), 1, [1, 4, 4, 512], 33);
+        both(window([3, 3], 1, 1, 1), 32, [1, 4, 4, 1024], 1024);
     }
 
     /// Calls for a part of an image have pads of their own; bands and blocks end where they may.

@@ -50,18 +50,17 @@ impl<'a, W: RingWord> Left<'a, W> {
     /// Writes where the rows from `first` on begin.
     pub(super) fn places(&self, first: usize, places: &mut [usize]) {
         let [_, lines, pixels] = self.rows;
-        let [mut image, mut line, mut pixel] =
-            [first / pixels / lines, first / pixels % lines, first % pixels];
-        for place in places {
-            let [a, b, c] = self.row_steps;
-            *place = image * a + line * b + pixel * c;
-            pixel += 1;
-            if pixel == pixels {
-                (pixel, line) = (0, line + 1);
+        let [images, between, step] = self.row_steps;
+        let (mut line, mut pixel) = (first / pixels, first % pixels);
+        let mut places = places;
+        while !places.is_empty() {
+            let (now, rest) = places.split_at_mut((pixels - pixel).min(places.len()));
+            let mut at = line / lines * images + line % lines * between + pixel * step;
+            for place in now {
+                *place = at;
+                at += step;
             }
-            if line == lines {
-                (line, image) = (0, image + 1);
-            }
+            (places, line, pixel) = (rest, line + 1, 0);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Microkernels: a small tile of the result, held in registers along the whole depth of a block.
 
+use super::even;
 use super::left::Part;
 use crate::kernels::{Cpu, RingWord};
 
@@ -29,27 +30,27 @@ impl Tiling {
     }
 }
 
-/// One tile: `out = a b` or `out += a b`.
-pub(super) struct Micro<'a, W> {
-    /// From the tile's first word on.
+/// All rows of a block and one panel of the right operand: `out = a b` or `out += a b`, a tile at a time.
+pub(super) struct Strip<'a, W> {
+    /// From the strip's first word on.
     pub(super) out: &'a mut [W],
     /// Words between rows of `out`.
     pub(super) out_stride: usize,
     /// The left operand's words.
     pub(super) left: &'a [W],
-    /// Where the tile's rows begin in them, at least one.
+    /// Where the strip's rows begin in them, at least one.
     pub(super) places: &'a [usize],
     /// Where the words of the depth lie behind that.
     pub(super) parts: &'a [Part],
-    /// The right operand from the tile's first word on.
+    /// The right operand from the strip's first word on.
     pub(super) right: &'a [W],
     /// Words between rows of `right`.
     pub(super) right_stride: usize,
-    /// The same packed, `[depth, width]`.
+    /// Words from this panel of `right` to the one that follows, which is fetched meanwhile.
+    pub(super) right_next: usize,
+    /// Where it is packed, `[depth, width]`, while the first tile is computed.
     pub(super) panel: &'a mut [W],
-    /// Whether the panel is still to be packed, which is done along the way.
-    pub(super) fresh: bool,
-    /// Columns of the tile that are stored, at least 1.
+    /// Columns of the strip that are stored, at least 1.
     pub(super) cols: usize,
     /// Columns of the panel.
     pub(super) width: usize,
@@ -57,7 +58,7 @@ pub(super) struct Micro<'a, W> {
     pub(super) add: bool,
 }
 
-impl<W: RingWord> Micro<'_, W> {
+impl<W: RingWord> Strip<'_, W> {
     pub(super) fn run(self, cpu: Cpu) {
         match cpu {
             Cpu::Portable => self.portable(),
@@ -73,35 +74,35 @@ impl<W: RingWord> Micro<'_, W> {
     /// Plain loops over arrays that fit in registers; also compiled for AVX2.
     #[inline(always)]
     pub(super) fn portable(mut self) {
-        if W::BITS == 32 { self.by_rows::<16>() } else { self.by_rows::<8>() }
+        if W::BITS == 32 { self.by_tiles::<16>() } else { self.by_tiles::<8>() }
     }
 
     #[inline(always)]
-    fn by_rows<const N: usize>(&mut self) {
-        if self.fresh {
-            let rows = self.right.chunks(self.right_stride);
-            for (to, from) in self.panel.as_chunks_mut::<N>().0.iter_mut().zip(rows) {
-                match from.as_chunks::<N>().0 {
-                    [from, ..] if self.cols == N => *to = *from,
-                    _ => to[..self.cols].copy_from_slice(&from[..self.cols]),
-                }
+    fn by_tiles<const N: usize>(&mut self) {
+        let rows = self.right.chunks(self.right_stride);
+        for (to, from) in self.panel.as_chunks_mut::<N>().0.iter_mut().zip(rows) {
+            match from.as_chunks::<N>().0 {
+                [from, ..] if self.cols == N => *to = *from,
+                _ => to[..self.cols].copy_from_slice(&from[..self.cols]),
             }
         }
-        match self.places.len() {
-            1 => self.multiply::<1, N>(),
-            2 => self.multiply::<2, N>(),
-            3 => self.multiply::<3, N>(),
-            _ => self.multiply::<4, N>(),
+        for (begin, end) in even(self.places.len(), 4) {
+            match end - begin {
+                1 => self.multiply::<1, N>(begin),
+                2 => self.multiply::<2, N>(begin),
+                3 => self.multiply::<3, N>(begin),
+                _ => self.multiply::<4, N>(begin),
+            }
         }
     }
 
     #[inline(always)]
-    fn multiply<const R: usize, const N: usize>(&mut self) {
+    fn multiply<const R: usize, const N: usize>(&mut self, first: usize) {
         let mut sums = [[W::ZERO; N]; R];
         let mut panel = self.panel.as_chunks::<N>().0;
         for part in self.parts {
             let a: [&[W]; R] =
-                std::array::from_fn(|r| &self.left[self.places[r] + part.at..][..part.len]);
+                std::array::from_fn(|r| &self.left[self.places[first + r] + part.at..][..part.len]);
             let (now, rest) = panel.split_at(part.len);
             for (k, b) in now.iter().enumerate() {
                 for r in 0..R {
@@ -113,7 +114,7 @@ impl<W: RingWord> Micro<'_, W> {
             }
             panel = rest;
         }
-        for (r, sums) in sums.iter().enumerate() {
+        for (r, sums) in (first..).zip(&sums) {
             let out = &mut self.out[r * self.out_stride..][..self.cols];
             for (out, &sum) in out.iter_mut().zip(sums) {
                 *out = if self.add { out.add(sum) } else { sum };

@@ -18,7 +18,7 @@ use super::scratch::at_least;
 use super::{Cpu, RingWord, Scratch};
 pub(super) use left::Left;
 use left::Part;
-use micro::{Micro, Tiling};
+use micro::{Strip, Tiling};
 
 /// Depth of a block, at most.
 const DEPTH: usize = 512;
@@ -32,8 +32,8 @@ const THIN: usize = 6;
 /// Bytes that a cache holds.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// Bytes between rows that make them share few sets of a cache.
-const CROWDED: usize = 2048;
+/// Bytes between rows that make all rows of a tile share one set of L1, which has room for half of them.
+const CROWDED: usize = 4096;
 
 /// Rows per block, at most.
 const ROWS: usize = 504;
@@ -96,7 +96,7 @@ fn blocked<W: RingWord>(
     let rows = (BLOCK_BYTES / (block * W::BYTES)).clamp(tiling.rows, ROWS).min(m);
     let grain = 64 / W::BYTES;
     let pitch = block.next_multiple_of(grain) + grain;
-    let copied = if crowded(left, n) { rows * pitch } else { 0 };
+    let copied = if crowded(left) { rows * pitch } else { 0 };
     let memory = at_least(memory, (block + 1) * tiling.width + copied);
     let skipped = memory.as_ptr().align_offset(64).min(tiling.width);
     let (panel, copies) = memory[skipped..].split_at_mut(block * tiling.width);
@@ -118,33 +118,31 @@ fn blocked<W: RingWord>(
             }
             for at in (0..n).step_by(tiling.width) {
                 let width = tiling.panel_width(n - at);
-                for (begin, end) in even(rows, tiling.rows) {
-                    Micro {
-                        out: &mut out[(first + begin) * stride + at..],
-                        out_stride: stride,
-                        left: words,
-                        places: &places[begin..end],
-                        parts: &parts[..count],
-                        right: &right.words[top * right.stride + at..],
-                        right_stride: right.stride,
-                        panel: &mut panel[..depth * width],
-                        fresh: begin == 0,
-                        cols: tiling.width.min(n - at),
-                        width,
-                        add: top > 0,
-                    }
-                    .run(cpu);
+                let last = at + tiling.width >= n;
+                Strip {
+                    out: &mut out[first * stride + at..],
+                    out_stride: stride,
+                    left: words,
+                    places,
+                    parts: &parts[..count],
+                    right: &right.words[top * right.stride + at..],
+                    right_stride: right.stride,
+                    right_next: if last { depth * right.stride - at } else { tiling.width },
+                    panel: &mut panel[..depth * width],
+                    cols: tiling.width.min(n - at),
+                    width,
+                    add: top > 0,
                 }
+                .run(cpu);
             }
         }
     }
 }
 
-/// Whether rows of the left operand lie so that few sets of a cache would hold them all, and are used so
-/// often that copies pay.
-fn crowded<W: RingWord>(left: &Left<'_, W>, n: usize) -> bool {
+/// Whether rows of the left operand lie so that L1 would not hold a line of each: then they are copied.
+fn crowded<W: RingWord>(left: &Left<'_, W>) -> bool {
     let step = left.row_steps[2] * W::BYTES;
-    step > 0 && step.is_multiple_of(CROWDED) && n * W::BYTES >= 512
+    step > 0 && step.is_multiple_of(CROWDED)
 }
 
 /// Cuts `len` into ranges of at most `most`, as even as can be.

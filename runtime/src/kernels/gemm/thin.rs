@@ -5,8 +5,9 @@ use crate::kernels::cpu::vectorised;
 use crate::kernels::scratch::at_least;
 use crate::kernels::{Cpu, RingWord};
 
-/// Columns of the result that are worked on together: their sums stay in L1.
-const STRIP: usize = 2048;
+/// Columns of the result that are worked on together: their sums stay in L1 or near it, and rows of the right
+/// operand come in pieces long enough for the processor to fetch ahead.
+const STRIP: usize = 4096;
 
 /// Rows of the left operand that are copied at once where they do not lie one after another.
 const COPIED: usize = 64;
