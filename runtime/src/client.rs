@@ -8,6 +8,7 @@ use crate::clear;
 use crate::error::{PeerError, RunError};
 use crate::packet::{Counts, Packet};
 use crate::packing::{pack, unpack};
+use crate::payload::Payload;
 use mpcc_ir::fixed::{Fixed, FixedError};
 use mpcc_ir::plan::{InputPort, OutputPort, Phase, Plan, Role};
 use mpcc_ir::shape::Shape;
@@ -47,7 +48,7 @@ pub struct ClientRun {
     plan: Arc<Plan>,
     run: u64,
     inputs: Vec<Vec<u64>>,
-    arrived: BTreeMap<u32, Vec<u8>>,
+    arrived: BTreeMap<u32, Payload>,
     sent: bool,
     counts: Counts,
 }

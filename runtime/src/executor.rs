@@ -10,6 +10,7 @@ use crate::error::{PeerError, RunError};
 use crate::kernels::Scratch;
 use crate::mask::Masks;
 use crate::packet::{Counts, Packet};
+use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
 use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
@@ -42,7 +43,7 @@ struct State {
     missing: Vec<u32>,
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
-    arrived: BTreeMap<u32, Option<Vec<u8>>>,
+    arrived: BTreeMap<u32, Option<Payload>>,
     /// Bytes in `arrived`, by sender.
     backlog: BTreeMap<Role, u64>,
     running: usize,
@@ -72,7 +73,7 @@ impl State {
 pub(crate) struct Task {
     at: usize,
     depth: u32,
-    payload: Option<Vec<u8>>,
+    payload: Option<Payload>,
     timed: bool,
 }
 
@@ -385,7 +386,7 @@ impl Executor {
         &self,
         step: &Step,
         depth: u32,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
         handed: &mut Handed,

@@ -1,6 +1,7 @@
 //! Messages in flight and what is counted about them.
 
 use crate::error::PeerError;
+use crate::payload::Payload;
 use mpcc_ir::plan::{Message, MessageKind, Phase, Plan, Role};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,7 @@ pub struct Packet {
     /// Openings on the longest causal chain that ends in this message, itself included.
     pub depth: u32,
     /// The bytes that the plan announces.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl fmt::Debug for Packet {

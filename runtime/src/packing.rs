@@ -3,11 +3,14 @@
 //! Element `e` of `bits` bits takes the bits `[e * bits, (e + 1) * bits)` of a little-endian bit stream;
 //! the last byte is padded with zeros.
 
+use crate::payload::Payload;
+
 /// Packs the low `bits` bits of each word; `bits` is 1 to 64.
-pub fn pack(words: impl ExactSizeIterator<Item = u64>, bits: u8) -> Vec<u8> {
+pub fn pack(words: impl ExactSizeIterator<Item = u64>, bits: u8) -> Payload {
     let (bits, keep) = (u32::from(bits), u64::MAX >> (64 - u32::from(bits)));
     let len = (words.len() * bits as usize).div_ceil(8);
-    let mut out = Vec::with_capacity(len.next_multiple_of(8));
+    let mut payload = Payload::with_room(len + 8);
+    let out = payload.bytes_mut();
     let (mut pending, mut filled) = (0_u128, 0);
     for word in words {
         pending |= u128::from(word & keep) << filled;
@@ -20,7 +23,7 @@ pub fn pack(words: impl ExactSizeIterator<Item = u64>, bits: u8) -> Vec<u8> {
     }
     out.extend_from_slice(&(pending as u64).to_le_bytes());
     out.truncate(len);
-    out
+    payload
 }
 
 /// The first `count` words of a packed stream, zero-extended; missing bytes count as zero.
@@ -56,6 +59,6 @@ mod tests {
             assert_eq!(unpack(&packed, bits, 13).collect::<Vec<u64>>(), kept, "{bits} bits");
             assert_eq!(unpack(&packed[..1], bits, 13).nth(12), Some(0));
         }
-        assert_eq!(pack([1, 2, 3].into_iter(), 4), [0x21, 0x03]);
+        assert_eq!(pack([1, 2, 3].into_iter(), 4)[..], [0x21, 0x03]);
     }
 }

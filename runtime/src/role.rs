@@ -10,6 +10,7 @@ use crate::executor::Executor;
 use crate::kernels::{self, Buffer, RingWord, Scratch};
 use crate::mask::{Epoch, Masks};
 use crate::params::{self, Params};
+use crate::payload::Payload;
 use crate::pool::Pool;
 use crate::schedule::Schedule;
 use crate::share::Seed;
@@ -136,9 +137,9 @@ impl RoleState {
         memory: &Memory,
         masks: &Masks,
         op: &StepOp,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         scratch: &mut Scratch,
-    ) -> Result<Option<Vec<u8>>, RunError> {
+    ) -> Result<Option<Payload>, RunError> {
         let mut touched: Vec<Access> = Vec::new();
         accesses(&self.plan, op, &mut touched);
         let done = memory.with(&touched, |buffers| match self.plan.word {
@@ -178,10 +179,10 @@ impl RoleState {
         &self,
         masks: &Masks,
         op: &StepOp,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         buffers: &mut [Buffer<'_>],
         scratch: &mut Scratch,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Payload> {
         match (op, buffers) {
             (StepOp::Map { program, first, count, values, .. }, operands) => {
                 let program = &self.plan.programs[*program as usize];
@@ -236,7 +237,7 @@ impl RoleState {
                 // The executor makes the step ready when the payload, of the span's length, is here.
                 dst.copy_from_slice(&payload.unwrap_or_default());
             }
-            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(src.to_vec()),
+            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(Payload::copy_of(src)),
             // `accesses` lists the buffers in the order matched above.
             _ => unreachable!("the buffers of a step are those that `accesses` lists"),
         }

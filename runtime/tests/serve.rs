@@ -326,7 +326,7 @@ impl Caller {
         let header = Header::parse(&header, u64::MAX).unwrap();
         let mut payload = vec![0; header.len as usize];
         self.0.read_exact(&mut payload).unwrap();
-        Frame { header, payload }
+        Frame { header, payload: payload.into() }
     }
 
     /// As a client of `P_0`, asks for a run and returns its number.
@@ -407,7 +407,7 @@ fn messages_of_runs_far_ahead_are_refused() {
         // Before the session starts no run has begun: those in reach wait, and the next one does not.
         for run in 1..=u64::from(town.plan.depth) + 2 {
             let header = Header { len, kind, phase, message, depth, run };
-            dealer.send(&Frame { header, payload: payload.clone() });
+            dealer.send(&Frame { header, payload: payload.clone().into() });
         }
         let error = join(threads).remove(&last).unwrap().unwrap_err();
         let run = town.plan.depth + 2;

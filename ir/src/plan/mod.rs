@@ -86,7 +86,8 @@ pub struct Plan {
 /// Most runs in flight that a plan may ask for.
 pub const MAX_DEPTH: u8 = 16;
 
-/// What a role's process takes besides its buffers: code, the plan, queues of messages.
+/// What a role's process takes besides its buffers: code, the plan, queues of messages, and what their memory waits in
+/// for the next ones.
 pub const PROCESS_BYTES: u64 = 64 << 20;
 
 /// A model input: the client sends `x + L_x` to every compute party.

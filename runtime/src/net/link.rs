@@ -3,6 +3,7 @@
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
 use super::socket;
+use crate::payload::Payload;
 use mpcc_ir::plan::Role;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -216,7 +217,14 @@ pub(super) async fn read_frame(
     }
     half.read_exact(&mut header[read..]).await?;
     let header = Header::parse(&header, data_limit)?;
-    let mut payload = vec![0; header.len as usize];
-    half.read_exact(&mut payload).await?;
+    let len = header.len as usize;
+    let mut payload = Payload::with_room(len);
+    let mut rest = half.take(u64::from(header.len));
+    while payload.len() < len {
+        // Into memory that nobody has to clear first.
+        if rest.read_buf(payload.bytes_mut()).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
     Ok(Some(Frame { header, payload }))
 }

@@ -400,7 +400,7 @@ impl Control {
         match (frame.header.kind, peer) {
             (Kind::Seed, Role::Party(b)) if self.role == Role::Dealer => {
                 let bytes =
-                    <[u8; 32]>::try_from(frame.payload).map_err(|_| "a seed has 32 bytes")?;
+                    <[u8; 32]>::try_from(&*frame.payload).map_err(|_| "a seed has 32 bytes")?;
                 state.seeds.insert(b, Seed::from_bytes(bytes));
             }
             (Kind::Begin, Role::Party(0)) => {
