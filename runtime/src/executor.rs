@@ -5,6 +5,10 @@
 //! [`Executor::deliver`] and provides an [`Outbox`]. The same code runs under the simulator, over TCP and
 //! from a store. Results do not depend on order: steps that share a buffer are ordered by the plan.
 
+mod landing;
+
+pub use landing::{Landing, Unwanted};
+
 use crate::arena::Memory;
 use crate::error::{PeerError, RunError};
 use crate::kernels::Scratch;
@@ -15,7 +19,7 @@ use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
 use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +48,8 @@ struct State {
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
     arrived: BTreeMap<u32, Option<Payload>>,
+    /// Messages that are on their way into their buffers.
+    landing: BTreeSet<u32>,
     /// Bytes in `arrived`, by sender.
     backlog: BTreeMap<Role, u64>,
     running: usize,
@@ -90,6 +96,7 @@ impl Executor {
             depth: vec![0; missing.len()],
             ready: BinaryHeap::new(),
             arrived: BTreeMap::new(),
+            landing: BTreeSet::new(),
             backlog: BTreeMap::new(),
             running: 0,
             left: missing.len(),
@@ -222,11 +229,10 @@ impl Executor {
             return Err(peer(PeerError::UnknownMessage { message }));
         };
         let mut state = self.lock();
-        if self.phase == Phase::Online && state.arrived.is_empty() {
-            // Before that, the online phase only waited for somebody to want a run.
-            state.started = Instant::now();
+        if state.landing.contains(&message) {
+            return Err(peer(PeerError::Twice { message }));
         }
-        state.last_event = Instant::now();
+        self.note_arrival(&mut state, Instant::now());
         *state.backlog.entry(packet.from).or_default() += packet.payload.len() as u64;
         if state.arrived.insert(message, Some(packet.payload)).is_some() {
             return Err(peer(PeerError::Twice { message }));
@@ -239,6 +245,15 @@ impl Executor {
         drop(state);
         self.role.pool().wake_one();
         Ok(())
+    }
+
+    /// A message is here.
+    fn note_arrival(&self, state: &mut State, now: Instant) {
+        if self.phase == Phase::Online && state.arrived.is_empty() {
+            // Before that, the online phase only waited for somebody to want a run.
+            state.started = now;
+        }
+        state.last_event = now;
     }
 
     /// One of the events that `step` waits for has happened.

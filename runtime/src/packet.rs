@@ -40,11 +40,39 @@ impl Packet {
     /// # Errors
     /// [`PeerError`] says what does not match.
     pub fn check<'p>(&self, plan: &'p Plan, role: Role) -> Result<&'p Message, PeerError> {
-        let id = self.message;
+        self.arrival().check(plan, role)
+    }
+
+    fn arrival(&self) -> Arrival {
+        let Self { from, to, phase, run, message, depth, ref payload } = *self;
+        Arrival { from, to, phase, run, message, depth, bytes: payload.len() as u64 }
+    }
+}
+
+/// What is known of a message before its payload is here; see [`Packet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `Packet`")]
+pub struct Arrival {
+    pub from: Role,
+    pub to: Role,
+    pub phase: Phase,
+    pub run: u64,
+    pub message: u32,
+    pub depth: u32,
+    /// Length of the payload.
+    pub bytes: u64,
+}
+
+impl Arrival {
+    /// Compares the message with the plan, for its receiver `role`.
+    ///
+    /// # Errors
+    /// [`PeerError`] says what does not match.
+    pub fn check<'p>(&self, plan: &'p Plan, role: Role) -> Result<&'p Message, PeerError> {
+        let (id, got) = (self.message, self.bytes);
         let Some(message) = plan.messages.get(id as usize) else {
             return Err(PeerError::UnknownMessage { message: id });
         };
-        let got = self.payload.len() as u64;
         if message.to != role || self.to != role {
             Err(PeerError::WrongReceiver { message: id, role, expected: message.to })
         } else if message.from != self.from {

@@ -88,6 +88,18 @@ impl Pool {
         self.wake.notify_one();
     }
 
+    /// As many steps have become ready.
+    pub(crate) fn wake(&self, steps: usize) {
+        match steps {
+            0 => {}
+            1 => self.wake_one(),
+            2.. => {
+                drop(self.lock());
+                self.wake.notify_all();
+            }
+        }
+    }
+
     /// Counts the calling thread as computing, rather than as waiting or sending, until the guard is dropped.
     pub(crate) fn computing(&self) -> Computing<'_> {
         self.computing.fetch_add(1, Ordering::Relaxed);

@@ -161,7 +161,7 @@ impl RoleState {
         params::load(self.plan.params[param].public.as_deref(), secret, out);
     }
 
-    fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
+    pub(crate) fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
         let role = self.role();
         let found = Phase::ALL.into_iter().find_map(|phase| {
             let at = self.steps(phase).iter().position(|s| std::ptr::eq(&raw const s.op, op))?;

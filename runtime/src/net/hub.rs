@@ -2,9 +2,10 @@
 //!
 //! One thread runs everything here. What frames mean is the business of a [`Receiver`].
 
-use super::frame::{Frame, Kind};
+use super::frame::{Frame, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
-use super::link::{Link, LinkError, read_frame, shake_hands, write_frames};
+use super::link::{Link, LinkError, Read, read_frame, shake_hands, write_frames};
+use crate::executor::Landing;
 use mpcc_ir::plan::Role;
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +24,11 @@ pub trait Receiver: Send + Sync + 'static {
     /// # Errors
     /// Why it is not wanted; it is told so.
     fn joined(&self, link: &Arc<Link>) -> Result<(), String>;
+    /// Where the payload of a message goes that is about to be read; `None` where it should come with its frame.
+    fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
+        let _ = (link, header);
+        None
+    }
     /// A frame has come.
     ///
     /// # Errors
@@ -197,8 +203,10 @@ impl Shared {
             while self.receiver.is_full(link.peer) {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
-            match read_frame(reads, self.data_limit).await {
-                Ok(Some(frame)) => {
+            let landing = |header: &Header| self.receiver.landing(link, header);
+            match read_frame(reads, self.data_limit, landing).await {
+                Ok(Some(Read::Landed)) => {}
+                Ok(Some(Read::Frame(frame))) => {
                     let last = frame.header.kind == Kind::Bye;
                     self.receiver.frame(link, frame)?;
                     if last {

@@ -3,6 +3,7 @@
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
 use super::socket;
+use crate::executor::{Landing, Unwanted};
 use crate::payload::Payload;
 use mpcc_ir::plan::Role;
 use std::io::{self, IoSlice};
@@ -205,11 +206,21 @@ async fn write_both(half: &mut OwnedWriteHalf, first: &[u8], second: &[u8]) -> i
     half.write_all(&second[done - first.len()..]).await
 }
 
-/// Reads the next frame; `None` where the other end closed the connection between frames.
+/// What was read.
+pub(super) enum Read {
+    /// A frame, whole.
+    Frame(Frame),
+    /// A message that is in its place.
+    Landed,
+}
+
+/// Reads the next frame; `None` where the other end closed the connection between frames. `landing` tells where the
+/// payload of a message goes, if not into the frame.
 pub(super) async fn read_frame(
     half: &mut OwnedReadHalf,
     data_limit: u64,
-) -> Result<Option<Frame>, LinkError> {
+    landing: impl FnOnce(&Header) -> Option<Landing>,
+) -> Result<Option<Read>, LinkError> {
     let mut header = [0; HEADER];
     let read = half.read(&mut header).await?;
     if read == 0 {
@@ -217,14 +228,44 @@ pub(super) async fn read_frame(
     }
     half.read_exact(&mut header[read..]).await?;
     let header = Header::parse(&header, data_limit)?;
-    let len = header.len as usize;
-    let mut payload = Payload::with_room(len);
-    let mut rest = half.take(u64::from(header.len));
-    while payload.len() < len {
-        // Into memory that nobody has to clear first.
+    if header.kind == Kind::Data
+        && let Some(landing) = landing(&header)
+    {
+        land(half, landing).await?;
+        return Ok(Some(Read::Landed));
+    }
+    let payload = read_payload(half, u64::from(header.len)).await?;
+    Ok(Some(Read::Frame(Frame { header, payload })))
+}
+
+/// Reads a payload into memory that nobody has cleared before.
+async fn read_payload(half: &mut OwnedReadHalf, len: u64) -> Result<Payload, LinkError> {
+    let mut payload = Payload::with_room(len as usize);
+    let mut rest = half.take(len);
+    while rest.limit() > 0 {
         if rest.read_buf(payload.bytes_mut()).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            return Err(ends_early());
         }
     }
-    Ok(Some(Frame { header, payload }))
+    Ok(payload)
+}
+
+/// Reads a payload into its place. When its phase ends before it is there, the rest is read and forgotten.
+async fn land(half: &mut OwnedReadHalf, mut landing: Landing) -> Result<(), LinkError> {
+    while landing.left() > 0 {
+        half.readable().await?;
+        match landing.put(|room| half.try_read(room)) {
+            Ok(Ok(0)) => return Err(ends_early()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(Err(error)) => return Err(error.into()),
+            Err(Unwanted) => return read_payload(half, landing.left()).await.map(drop),
+        }
+    }
+    landing.finish();
+    Ok(())
+}
+
+fn ends_early() -> LinkError {
+    io::Error::from(io::ErrorKind::UnexpectedEof).into()
 }

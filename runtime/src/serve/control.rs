@@ -3,13 +3,13 @@
 use super::error::ServeError;
 use super::session::Log;
 use crate::error::{PeerError, RunError};
-use crate::executor::Outbox;
+use crate::executor::{Landing, Outbox};
 use crate::mailbox::{Mailbox, ahead};
 use crate::net::frame::{Frame, Header, Kind};
 use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
-use crate::packet::Packet;
+use crate::packet::{Arrival, Packet};
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::btree_map::Entry;
@@ -604,6 +604,18 @@ impl Receiver for Control {
             | Kind::Abort
             | Kind::Bye => self.control(link, frame),
         }
+    }
+
+    fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
+        let Header { phase, message, depth, run, len, .. } = *header;
+        let (from, to, bytes) = (link.peer, self.role, u64::from(len));
+        // What is stored, and what is refused, comes with its frame.
+        if self.mode == Mode::Fill
+            || (from == Role::Client && self.lock().claim_of(run) != Some(link.id))
+        {
+            return None;
+        }
+        self.mailbox.landing(Arrival { from, to, phase, run, message, depth, bytes })
     }
 
     fn is_full(&self, peer: Role) -> bool {
