@@ -9,15 +9,15 @@ mod landing;
 
 pub use landing::{Landing, Unwanted};
 
-use crate::arena::Memory;
+use crate::arena::{Access, ArenaError, Memory};
 use crate::error::{PeerError, RunError};
-use crate::kernels::Scratch;
+use crate::kernels::{Buffer, Scratch};
 use crate::mask::Masks;
-use crate::packet::{Counts, Packet};
+use crate::packet::{Counts, Envelope, Packet};
 use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
-use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
+use mpcc_ir::plan::{MessageKind, Phase, Role, Span, Step, StepOp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,6 +30,14 @@ pub trait Outbox: Sync {
     /// # Errors
     /// Where the receiver is gone.
     fn send(&self, packet: Packet) -> Result<(), RunError>;
+
+    /// As [`Outbox::send`] with a copy of `payload`, for who may be able to do without one.
+    ///
+    /// # Errors
+    /// Where the receiver is gone.
+    fn send_from(&self, envelope: Envelope, payload: &[u8]) -> Result<(), RunError> {
+        self.send(Packet::new(envelope, Payload::copy_of(payload)))
+    }
 }
 
 /// One phase in execution.
@@ -406,18 +414,31 @@ impl Executor {
         outbox: &dyn Outbox,
         handed: &mut Handed,
     ) -> Result<(), RunError> {
-        let computing = self.role.pool().computing();
-        let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch);
-        drop(computing);
-        let sent = sent?;
-        let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else {
-            return Ok(());
-        };
+        if let StepOp::Send { message, src } = step.op {
+            handed.at = handed.wanted.then(Instant::now);
+            return self
+                .send(message, src, depth, outbox)
+                .map_err(|e| self.role.place(&step.op, e))?;
+        }
+        let _computing = self.role.pool().computing();
+        self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch).map(drop)
+    }
+
+    /// Sends what a buffer holds, which nobody writes meanwhile.
+    fn send(
+        &self,
+        message: u32,
+        src: Span,
+        depth: u32,
+        outbox: &dyn Outbox,
+    ) -> Result<Result<(), RunError>, ArenaError> {
         let info = &self.role.plan().messages[message as usize];
-        let (from, to) = (info.from, info.to);
-        let (phase, run) = (self.phase, self.run);
-        handed.at = handed.wanted.then(Instant::now);
-        outbox.send(Packet { from, to, phase, run, message, depth, payload })
+        let (from, to, phase, run) = (info.from, info.to, self.phase, self.run);
+        let envelope = Envelope { from, to, phase, run, message, depth, bytes: src.len };
+        self.memory.with(&[Access { span: src, write: false }], |buffers| match buffers {
+            [Buffer::Read(bytes)] => outbox.send_from(envelope, bytes),
+            _ => unreachable!("one access that reads"),
+        })
     }
 
     /// Whether all messages of the phase are here, so that waiting for one is pointless.

@@ -6,7 +6,7 @@
 
 use crate::error::{PeerError, RunError};
 use crate::executor::{Executor, Landing};
-use crate::packet::{Arrival, Packet};
+use crate::packet::{Envelope, Packet};
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,9 +105,9 @@ impl Mailbox {
     }
 
     /// The place of a message whose step waits for nothing else; see [`Executor::landing`].
-    pub fn landing(&self, arrival: Arrival) -> Option<Landing> {
-        let executor = self.lock().open.get(&stage(arrival.phase, arrival.run)).cloned();
-        executor?.landing(arrival)
+    pub fn landing(&self, envelope: Envelope) -> Option<Landing> {
+        let executor = self.lock().open.get(&stage(envelope.phase, envelope.run)).cloned();
+        executor?.landing(envelope)
     }
 
     /// Whether `from` should send no more for now, as many of its messages wait for threads that are busy with others.

@@ -40,19 +40,25 @@ impl Packet {
     /// # Errors
     /// [`PeerError`] says what does not match.
     pub fn check<'p>(&self, plan: &'p Plan, role: Role) -> Result<&'p Message, PeerError> {
-        self.arrival().check(plan, role)
+        self.envelope().check(plan, role)
     }
 
-    fn arrival(&self) -> Arrival {
+    /// A message with its payload.
+    pub fn new(envelope: Envelope, payload: Payload) -> Self {
+        let Envelope { from, to, phase, run, message, depth, .. } = envelope;
+        Self { from, to, phase, run, message, depth, payload }
+    }
+
+    fn envelope(&self) -> Envelope {
         let Self { from, to, phase, run, message, depth, ref payload } = *self;
-        Arrival { from, to, phase, run, message, depth, bytes: payload.len() as u64 }
+        Envelope { from, to, phase, run, message, depth, bytes: payload.len() as u64 }
     }
 }
 
-/// What is known of a message before its payload is here; see [`Packet`].
+/// Everything of a message but its payload; see [`Packet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "as in `Packet`")]
-pub struct Arrival {
+pub struct Envelope {
     pub from: Role,
     pub to: Role,
     pub phase: Phase,
@@ -63,7 +69,7 @@ pub struct Arrival {
     pub bytes: u64,
 }
 
-impl Arrival {
+impl Envelope {
     /// Compares the message with the plan, for its receiver `role`.
     ///
     /// # Errors

@@ -12,8 +12,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Most bytes that wait for use in a process. They were in use before, all at once, so they do not add to its peak.
-const MOST_BYTES: usize = 32 << 20;
+/// Most bytes that wait for use in a process: what a link queues. Nearly all were in use at once before, so they add
+/// little to the peak; it is part of [`mpcc_ir::plan::PROCESS_BYTES`].
+const MOST_BYTES: usize = 16 << 20;
 /// Most buffers that wait: finding one takes no longer than to look at so many.
 const MOST_BUFFERS: usize = 512;
 /// Smaller buffers are left to the allocator, which has them at hand.
@@ -109,6 +110,9 @@ impl Idle {
 
     /// Lets a buffer wait; returns those for which there is no room: the ones that have waited longest.
     fn put(&mut self, mut buffer: Vec<u8>) -> Vec<Vec<u8>> {
+        if buffer.capacity() > MOST_BYTES {
+            return vec![buffer];
+        }
         buffer.clear();
         self.bytes += buffer.capacity();
         self.buffers.push_back(buffer);
@@ -174,7 +178,10 @@ mod tests {
         let mut idle = none();
         let (mut kept, mut freed) = (0, 0);
         for capacity in (1..100).map(|i| i << 20) {
-            freed += idle.put(Vec::with_capacity(capacity)).len();
+            let before = idle.buffers.len();
+            let now_freed = idle.put(Vec::with_capacity(capacity)).len();
+            assert!(capacity <= MOST_BYTES || (idle.buffers.len(), now_freed) == (before, 1));
+            freed += now_freed;
             kept += 1;
             let bytes: usize = idle.buffers.iter().map(Vec::capacity).sum();
             assert!(idle.bytes == bytes && bytes <= MOST_BYTES);

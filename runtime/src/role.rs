@@ -131,7 +131,7 @@ impl RoleState {
         Arc::new(Executor::new(Arc::clone(self), phase, run, memory, masks))
     }
 
-    /// Executes one step; returns the payload of a `Send`.
+    /// Executes one step; returns the payload of a `Send`, which an executor sends from its buffer instead.
     pub(crate) fn execute(
         &self,
         memory: &Memory,

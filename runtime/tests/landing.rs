@@ -7,7 +7,7 @@ use mpcc_ir::plan::{MessageKind, Phase, Plan, Role, Word};
 use mpcc_runtime::arena::Arena;
 use mpcc_runtime::executor::{Executor, Outbox, Unwanted};
 use mpcc_runtime::kernels::Scratch;
-use mpcc_runtime::packet::{Arrival, Packet};
+use mpcc_runtime::packet::{Envelope, Packet};
 use mpcc_runtime::params::Params;
 use mpcc_runtime::pool::Until;
 use mpcc_runtime::role::RoleState;
@@ -56,31 +56,31 @@ impl Party {
 }
 
 /// The first message of a kind for the party.
-fn arrival(plan: &Plan, kind: MessageKind) -> Arrival {
+fn envelope(plan: &Plan, kind: MessageKind) -> Envelope {
     let found = plan.messages.iter().position(|m| m.kind == kind && m.to == ROLE);
     let at = found.expect("the party receives all kinds");
     let info = &plan.messages[at];
     let (from, phase, message, bytes) = (info.from, info.phase, at as u32, info.bytes);
-    Arrival { from, to: ROLE, phase, run: 1, message, depth: 0, bytes }
+    Envelope { from, to: ROLE, phase, run: 1, message, depth: 0, bytes }
 }
 
-fn packet(arrival: Arrival, payload: &[u8]) -> Packet {
-    let Arrival { from, to, phase, run, message, depth, .. } = arrival;
+fn packet(envelope: Envelope, payload: &[u8]) -> Packet {
+    let Envelope { from, to, phase, run, message, depth, .. } = envelope;
     Packet { from, to, phase, run, message, depth, payload: payload.to_vec().into() }
 }
 
-fn bytes(arrival: Arrival) -> Vec<u8> {
-    (0..arrival.bytes).map(|i| (i * 7 % 251) as u8).collect()
+fn bytes(envelope: Envelope) -> Vec<u8> {
+    (0..envelope.bytes).map(|i| (i * 7 % 251) as u8).collect()
 }
 
 /// Hands over a message: whole, or in pieces of a length that divides no word, while threads look for work.
 fn hand_over(party: &Party, executor: &Arc<Executor>, kind: MessageKind, piece: Option<usize>) {
-    let arrival = arrival(party.state.plan(), kind);
-    let bytes = bytes(arrival);
+    let envelope = envelope(party.state.plan(), kind);
+    let bytes = bytes(envelope);
     let Some(piece) = piece else {
-        return executor.deliver(packet(arrival, &bytes)).expect("it belongs to the plan");
+        return executor.deliver(packet(envelope, &bytes)).expect("it belongs to the plan");
     };
-    let mut landing = executor.landing(arrival).expect("its step waits for nothing else");
+    let mut landing = executor.landing(envelope).expect("its step waits for nothing else");
     let mut rest = &bytes[..];
     while landing.left() > 0 {
         let read = |room: &mut [u8]| {
@@ -119,17 +119,17 @@ fn what_lands_in_pieces_is_as_good_as_what_is_delivered() {
 fn a_phase_that_is_called_off_does_not_wait_for_the_rest() {
     let party = Party::new();
     let executor = party.start(Phase::Offline);
-    let arrival = arrival(party.state.plan(), MessageKind::Correction);
-    let mut landing = executor.landing(arrival).unwrap();
+    let envelope = envelope(party.state.plan(), MessageKind::Correction);
+    let mut landing = executor.landing(envelope).unwrap();
     let read = |_: &mut [u8]| Ok::<_, Infallible>(5);
     assert_eq!(landing.put(read), Ok(Ok(5)));
     let off = RunError::Aborted { role: ROLE };
     executor.fail(off.clone());
     assert_eq!(executor.wait(), Err(off));
     assert_eq!(landing.put(read), Err(Unwanted));
-    assert_eq!(landing.left(), arrival.bytes - 5);
+    assert_eq!(landing.left(), envelope.bytes - 5);
     landing.finish();
-    assert!(executor.landing(arrival).is_none());
+    assert!(executor.landing(envelope).is_none());
 }
 
 #[test]
@@ -137,28 +137,31 @@ fn only_what_the_plan_announces_lands_and_only_once() {
     let party = Party::new();
     let executor = party.start(Phase::Offline);
     let plan = party.state.plan();
-    let arrival = arrival(plan, MessageKind::Correction);
+    let envelope = envelope(plan, MessageKind::Correction);
     let message = plan.messages.len() as u32;
     for wrong in [
-        Arrival { bytes: arrival.bytes - 1, ..arrival },
-        Arrival { bytes: arrival.bytes + 1, ..arrival },
-        Arrival { from: Role::Party(0), ..arrival },
-        Arrival { to: Role::Party(0), ..arrival },
-        Arrival { phase: Phase::Online, ..arrival },
-        Arrival { message, ..arrival },
-        self::arrival(plan, MessageKind::Input),
+        Envelope { bytes: envelope.bytes - 1, ..envelope },
+        Envelope { bytes: envelope.bytes + 1, ..envelope },
+        Envelope { from: Role::Party(0), ..envelope },
+        Envelope { to: Role::Party(0), ..envelope },
+        Envelope { phase: Phase::Online, ..envelope },
+        Envelope { message, ..envelope },
+        self::envelope(plan, MessageKind::Input),
     ] {
         assert!(executor.landing(wrong).is_none(), "{wrong:?}");
     }
-    let mut landing = executor.landing(arrival).unwrap();
+    let mut landing = executor.landing(envelope).unwrap();
     let twice = || {
-        assert!(executor.landing(arrival).is_none());
-        let again = executor.deliver(packet(arrival, &bytes(arrival)));
-        let source = PeerError::Twice { message: arrival.message };
+        assert!(executor.landing(envelope).is_none());
+        let again = executor.deliver(packet(envelope, &bytes(envelope)));
+        let source = PeerError::Twice { message: envelope.message };
         assert_eq!(again, Err(RunError::Peer { role: ROLE, source }));
     };
     twice();
-    assert_eq!(landing.put(|room| Ok::<_, Infallible>(room.len())), Ok(Ok(arrival.bytes as usize)));
+    assert_eq!(
+        landing.put(|room| Ok::<_, Infallible>(room.len())),
+        Ok(Ok(envelope.bytes as usize))
+    );
     landing.finish();
     twice();
 }

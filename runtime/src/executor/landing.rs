@@ -8,7 +8,7 @@
 use super::{Executor, State};
 use crate::arena::{Access, ArenaError};
 use crate::kernels::Buffer;
-use crate::packet::Arrival;
+use crate::packet::Envelope;
 use mpcc_ir::plan::{Span, StepOp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A message on its way into its buffer.
 pub struct Landing {
     executor: Arc<Executor>,
-    arrival: Arrival,
+    envelope: Envelope,
     step: usize,
     /// What is still to come.
     rest: Span,
@@ -29,18 +29,18 @@ pub struct Unwanted;
 impl Executor {
     /// The place of a message that its step waits for, and for nothing else. `None` where it has to be delivered, and
     /// for whatever does not belong to the plan, which is refused then.
-    pub fn landing(self: &Arc<Self>, arrival: Arrival) -> Option<Landing> {
-        arrival.check(self.role.plan(), self.role.role()).ok()?;
+    pub fn landing(self: &Arc<Self>, envelope: Envelope) -> Option<Landing> {
+        envelope.check(self.role.plan(), self.role.role()).ok()?;
         let receives = &self.role.schedule(self.phase).receives;
         let step =
-            *receives.get(&arrival.message).filter(|_| arrival.phase == self.phase)? as usize;
+            *receives.get(&envelope.message).filter(|_| envelope.phase == self.phase)? as usize;
         let StepOp::Receive { dst, .. } = self.role.steps(self.phase)[step].op else { return None };
         let mut state = self.lock();
-        let free = state.missing[step] == 1 && !state.arrived.contains_key(&arrival.message);
-        if !free || state.is_over() || !state.landing.insert(arrival.message) {
+        let free = state.missing[step] == 1 && !state.arrived.contains_key(&envelope.message);
+        if !free || state.is_over() || !state.landing.insert(envelope.message) {
             return None;
         }
-        Some(Landing { executor: Arc::clone(self), arrival, step, rest: dst })
+        Some(Landing { executor: Arc::clone(self), envelope, step, rest: dst })
     }
 }
 
@@ -74,7 +74,7 @@ impl Landing {
 
     /// The whole message is in place: its step is done.
     pub fn finish(self) {
-        let Arrival { message, phase, depth, .. } = self.arrival;
+        let Envelope { message, phase, depth, .. } = self.envelope;
         let (executor, step, now) = (&self.executor, self.step, Instant::now());
         let mut state = executor.lock();
         if self.rest.len > 0 || state.is_over() {

@@ -5,6 +5,7 @@
 use super::frame::{Frame, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
 use super::link::{Link, LinkError, Read, read_frame, shake_hands, write_frames};
+use super::socket;
 use crate::executor::Landing;
 use mpcc_ir::plan::Role;
 use std::collections::BTreeMap;
@@ -119,6 +120,7 @@ impl Hub {
                 Err(_) => Farewell::default(),
             };
             own.farewell(&words).await;
+            own.links().values().for_each(|link| link.close());
         };
         let spawn = std::thread::Builder::new().name("mpcc-net".into());
         let thread = spawn.spawn(move || runtime.block_on(body))?;
@@ -171,13 +173,15 @@ impl Shared {
     async fn serve(self: Arc<Self>, stream: TcpStream, hello: Hello) {
         let (queue, frames) = mpsc::unbounded_channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(id, hello, queue));
-        self.links().insert(id, Arc::clone(&link));
         let (mut incoming, outgoing) = stream.into_split();
+        let outgoing = Arc::new(outgoing);
+        let link = Arc::new(Link::new(id, hello, queue, &outgoing));
+        self.links().insert(id, Arc::clone(&link));
         let written = {
             let link = Arc::clone(&link);
             tokio::spawn(async move {
-                let _ = write_frames(&link, outgoing, frames).await;
+                let _ = write_frames(&link, &outgoing, frames).await;
+                socket::end((*outgoing).as_ref());
                 link.close();
             })
         };

@@ -8,7 +8,7 @@ use crate::payload::Payload;
 use mpcc_ir::plan::Role;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -34,25 +34,72 @@ pub struct Link {
     pub peer: Role,
     /// What the other end said of itself.
     pub hello: Hello,
-    queue: UnboundedSender<Frame>,
-    queued: Mutex<u64>,
+    queue: UnboundedSender<Outgoing>,
+    sending: Mutex<Sending>,
     drained: Condvar,
     closed: AtomicBool,
     sent: AtomicU64,
 }
 
+/// What the threads that send and the one that writes have to agree on.
+struct Sending {
+    /// Bytes that have been queued and not written.
+    queued: u64,
+    /// Where to write; `None` when the connection is gone. Who finds the queue empty may, under the lock.
+    half: Option<Arc<OwnedWriteHalf>>,
+}
+
+/// A frame that waits to be written, or the end of one.
+pub(super) struct Outgoing {
+    header: [u8; HEADER],
+    /// Bytes of the header that have been written.
+    skip: usize,
+    /// What has not been written of the payload.
+    payload: Payload,
+    /// Nothing follows.
+    last: bool,
+}
+
+impl Outgoing {
+    fn header(&self) -> &[u8] {
+        &self.header[self.skip..]
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.header().len() + self.payload.len()) as u64
+    }
+}
+
 impl Link {
-    pub(super) fn new(id: u64, hello: Hello, queue: UnboundedSender<Frame>) -> Self {
+    pub(super) fn new(
+        id: u64,
+        hello: Hello,
+        queue: UnboundedSender<Outgoing>,
+        half: &Arc<OwnedWriteHalf>,
+    ) -> Self {
         Self {
             id,
             peer: hello.from,
             hello,
             queue,
-            queued: Mutex::new(0),
+            sending: Mutex::new(Sending { queued: 0, half: Some(Arc::clone(half)) }),
             drained: Condvar::new(),
             closed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the queue is full.
+    fn lock_with_room(&self) -> MutexGuard<'_, Sending> {
+        let mut sending = self.lock();
+        while sending.queued > MAX_QUEUED && !self.is_closed() {
+            sending = self.drained.wait(sending).unwrap_or_else(PoisonError::into_inner);
+        }
+        sending
     }
 
     /// Queues a frame; waits while the queue is full. Not for the network thread.
@@ -60,12 +107,7 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send(&self, frame: Frame) -> Result<(), Closed> {
-        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        while *queued > MAX_QUEUED && !self.is_closed() {
-            queued = self.drained.wait(queued).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(queued);
-        self.send_now(frame)
+        self.queue(self.lock_with_room(), frame)
     }
 
     /// Queues a frame without waiting.
@@ -73,13 +115,45 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send_now(&self, frame: Frame) -> Result<(), Closed> {
+        self.queue(self.lock(), frame)
+    }
+
+    fn queue(&self, sending: MutexGuard<'_, Sending>, frame: Frame) -> Result<(), Closed> {
+        let (header, last) = (frame.header.bytes(), frame.header.kind == Kind::Bye);
+        self.sent.fetch_add(frame.wire_bytes(), Ordering::Relaxed);
+        self.push(sending, Outgoing { header, skip: 0, payload: frame.payload, last })
+    }
+
+    /// Under the lock, so that the end of a frame comes right behind its beginning.
+    fn push(&self, mut sending: MutexGuard<'_, Sending>, outgoing: Outgoing) -> Result<(), Closed> {
         if self.is_closed() {
             return Err(Closed);
         }
-        let bytes = frame.wire_bytes();
-        *self.queued.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
-        self.queue.send(frame).map_err(|_| Closed)
+        sending.queued += outgoing.bytes();
+        self.queue.send(outgoing).map_err(|_| Closed)
+    }
+
+    /// Sends a message: what the connection takes at once from where it is, and a copy of the rest through the queue,
+    /// as [`Link::send`]. Not for the network thread.
+    ///
+    /// # Errors
+    /// [`Closed`] where the connection is gone.
+    pub fn send_from(&self, header: &Header, payload: &[u8]) -> Result<(), Closed> {
+        let (header, mut sending) = (header.bytes(), self.lock_with_room());
+        let (all, mut done) = (HEADER + payload.len(), 0);
+        if let (0, Some(half)) = (sending.queued, &mut sending.half) {
+            while done < all {
+                // An error is for the thread that writes to find.
+                let Ok(written) = try_write_both(half, &header, payload, done) else { break };
+                done += written;
+            }
+        }
+        self.sent.fetch_add(all as u64, Ordering::Relaxed);
+        if done == all {
+            return Ok(());
+        }
+        let payload = Payload::copy_of(&payload[done.saturating_sub(HEADER)..]);
+        self.push(sending, Outgoing { header, skip: done.min(HEADER), payload, last: false })
     }
 
     /// Whether the connection is gone.
@@ -93,15 +167,17 @@ impl Link {
     }
 
     pub(super) fn close(&self) {
+        // Under the lock, so that a thread that is about to wait sees the flag.
+        let mut sending = self.lock();
         self.closed.store(true, Ordering::Release);
-        // Taking the lock makes sure that a waiting thread sees the flag.
-        drop(self.queued.lock().unwrap_or_else(PoisonError::into_inner));
+        sending.half = None;
+        drop(sending);
         self.drained.notify_all();
     }
 
-    fn written(&self, bytes: u64) {
-        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        *queued = queued.saturating_sub(bytes);
+    fn written(&self, bytes: usize) {
+        let mut sending = self.lock();
+        sending.queued = sending.queued.saturating_sub(bytes as u64);
         self.drained.notify_all();
     }
 }
@@ -162,48 +238,67 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
 /// gathered before it, not a packet behind them.
 pub(super) async fn write_frames(
     link: &Link,
-    mut half: OwnedWriteHalf,
-    mut queue: UnboundedReceiver<Frame>,
+    half: &OwnedWriteHalf,
+    mut queue: UnboundedReceiver<Outgoing>,
 ) -> io::Result<()> {
     let mut small = Vec::with_capacity(GATHERED);
     loop {
-        let frame = match queue.try_recv() {
-            Ok(frame) => frame,
+        let next = match queue.try_recv() {
+            Ok(next) => next,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                half.write_all(&small).await?;
+                write_both(half, &small, &[]).await?;
+                link.written(small.len());
                 small.clear();
-                let Some(frame) = queue.recv().await else { break };
-                frame
+                let Some(next) = queue.recv().await else { break };
+                next
             }
         };
-        small.extend_from_slice(&frame.header.bytes());
-        if small.len() + frame.payload.len() <= GATHERED {
-            small.extend_from_slice(&frame.payload);
+        small.extend_from_slice(next.header());
+        if small.len() + next.payload.len() <= GATHERED {
+            small.extend_from_slice(&next.payload);
         } else {
-            write_both(&mut half, &small, &frame.payload).await?;
+            write_both(half, &small, &next.payload).await?;
+            link.written(small.len() + next.payload.len());
             small.clear();
         }
-        link.written(frame.wire_bytes());
-        if frame.header.kind == Kind::Bye {
+        if next.last {
             break;
         }
     }
-    half.write_all(&small).await?;
-    half.shutdown().await
+    write_both(half, &small, &[]).await?;
+    link.written(small.len());
+    Ok(())
 }
 
 /// Writes two slices, one behind the other.
-async fn write_both(half: &mut OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
+async fn write_both(half: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
     let mut done = 0;
-    while done < first.len() {
-        let slices = [IoSlice::new(&first[done..]), IoSlice::new(second)];
-        match half.write_vectored(&slices).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => done += written,
+    while done < first.len() + second.len() {
+        match try_write_both(half, first, second, done) {
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => half.writable().await?,
+            Err(error) => return Err(error),
         }
     }
-    half.write_all(&second[done - first.len()..]).await
+    Ok(())
+}
+
+/// Writes some of two slices, without the bytes that have been `done`: as many as it returns.
+fn try_write_both(
+    half: &OwnedWriteHalf,
+    first: &[u8],
+    second: &[u8],
+    done: usize,
+) -> io::Result<usize> {
+    let (first, second) = match done.checked_sub(first.len()) {
+        None => (&first[done..], second),
+        Some(done) => (&second[done..], &[][..]),
+    };
+    match half.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
+    }
 }
 
 /// What was read.
@@ -267,5 +362,93 @@ async fn land(half: &mut OwnedReadHalf, mut landing: Landing) -> Result<(), Link
 }
 
 fn ends_early() -> LinkError {
-    io::Error::from(io::ErrorKind::UnexpectedEof).into()
+    io::Error::new(io::ErrorKind::UnexpectedEof, "early eof").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handshake::{Mode, VERSION};
+    use super::*;
+    use mpcc_ir::plan::Phase;
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::thread;
+    use tokio::sync::mpsc;
+
+    const SENDERS: u32 = 3;
+    const FRAMES: u32 = 40;
+
+    /// From a few bytes to more than a connection takes at once.
+    fn payload(sender: u32, frame: u32) -> Vec<u8> {
+        let len = [3, 700, 70_000, 1 << 20][(sender + frame) as usize % 4] + frame as usize;
+        vec![(sender * FRAMES + frame) as u8; len]
+    }
+
+    fn send_all(link: &Link, sender: u32) {
+        for frame in 0..FRAMES {
+            let payload = payload(sender, frame);
+            let (len, kind, phase, depth) = (payload.len() as u32, Kind::Data, Phase::Online, 0);
+            let run = u64::from(sender);
+            let header = Header { len, kind, phase, message: frame, depth, run };
+            if frame % 5 == 0 {
+                link.send(Frame { header, payload: payload.into() }).unwrap();
+            } else {
+                link.send_from(&header, &payload).unwrap();
+            }
+        }
+    }
+
+    /// What a peer reads that is slow at first.
+    fn read_all(listener: &TcpListener) -> Vec<u8> {
+        let (mut stream, _) = listener.accept().unwrap();
+        thread::sleep(Duration::from_millis(50));
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn frames_are_whole_and_in_order_whoever_writes_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = thread::spawn(move || read_all(&listener));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (from, mode) = (Role::Dealer, Mode::Live);
+        let hello = Hello { version: VERSION, plan: [0; 32], from, to: None, mode, next_run: 1 };
+        let sent = runtime.block_on(async {
+            let (_incoming, half) = TcpStream::connect(address).await.unwrap().into_split();
+            let (half, (queue, frames)) = (Arc::new(half), mpsc::unbounded_channel());
+            let link = Arc::new(Link::new(0, hello, queue, &half));
+            let own = Arc::clone(&link);
+            thread::spawn(move || {
+                thread::scope(|scope| {
+                    for sender in 0..SENDERS {
+                        let link = &*own;
+                        scope.spawn(move || send_all(link, sender));
+                    }
+                });
+                own.send(Frame::control(Kind::Bye, 0, vec![])).unwrap();
+            });
+            write_frames(&link, &half, frames).await.unwrap();
+            socket::end((*half).as_ref());
+            assert_eq!(link.lock().queued, 0);
+            link.wire_bytes()
+        });
+        let read = reader.join().unwrap();
+        assert_eq!(read.len() as u64, sent);
+        let (mut rest, mut next) = (&read[..], [0; SENDERS as usize]);
+        while let Some((header, after)) = rest.split_first_chunk() {
+            let header = Header::parse(header, u64::MAX).unwrap();
+            let (bytes, after) = after.split_at(header.len as usize);
+            rest = after;
+            if header.kind == Kind::Bye {
+                break;
+            }
+            let frame = &mut next[header.run as usize];
+            assert_eq!(header.message, *frame);
+            assert!(bytes == payload(header.run as u32, *frame));
+            *frame += 1;
+        }
+        assert!(rest.is_empty() && next == [FRAMES; SENDERS as usize]);
+    }
 }

@@ -9,7 +9,8 @@ use crate::net::frame::{Frame, Header, Kind};
 use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
-use crate::packet::{Arrival, Packet};
+use crate::packet::{Envelope, Packet};
+use crate::payload::Payload;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::btree_map::Entry;
@@ -574,6 +575,19 @@ impl Outbox for Control {
         let link = self.link(to).ok_or_else(|| gone.clone())?;
         link.send(frame).map_err(|_| gone)
     }
+
+    fn send_from(&self, envelope: Envelope, payload: &[u8]) -> Result<(), RunError> {
+        let Envelope { to, phase, run, message, depth, .. } = envelope;
+        if phase == Phase::Setup || to == Role::Client {
+            // It may have to wait, or not to be sent at all.
+            return self.send(Packet::new(envelope, Payload::copy_of(payload)));
+        }
+        let gone = RunError::Peer { role: self.role, source: PeerError::HungUp { role: to } };
+        let link = self.link(to).ok_or_else(|| gone.clone())?;
+        let len = payload.len() as u32;
+        let header = Header { len, kind: Kind::Data, phase, message, depth, run };
+        link.send_from(&header, payload).map_err(|_| gone)
+    }
 }
 
 impl Receiver for Control {
@@ -615,7 +629,7 @@ impl Receiver for Control {
         {
             return None;
         }
-        self.mailbox.landing(Arrival { from, to, phase, run, message, depth, bytes })
+        self.mailbox.landing(Envelope { from, to, phase, run, message, depth, bytes })
     }
 
     fn is_full(&self, peer: Role) -> bool {
