@@ -53,8 +53,9 @@ fn idle() -> MutexGuard<'static, Idle> {
 impl Drop for Payload {
     fn drop(&mut self) {
         if self.0.capacity() >= SMALLEST {
-            // Freed without the lock.
-            drop(idle().put(std::mem::take(&mut self.0)));
+            let freed = idle().put(std::mem::take(&mut self.0));
+            // Without the lock.
+            drop(freed);
         }
     }
 }
