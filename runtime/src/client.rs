@@ -8,6 +8,7 @@ use crate::clear;
 use crate::error::{PeerError, RunError};
 use crate::packet::{Counts, Packet};
 use crate::packing::{pack, unpack};
+use crate::payload::Payload;
 use mpcc_ir::fixed::{Fixed, FixedError};
 use mpcc_ir::plan::{InputPort, OutputPort, Phase, Plan, Role};
 use mpcc_ir::shape::Shape;
@@ -47,7 +48,7 @@ pub struct ClientRun {
     plan: Arc<Plan>,
     run: u64,
     inputs: Vec<Vec<u64>>,
-    arrived: BTreeMap<u32, Vec<u8>>,
+    arrived: BTreeMap<u32, Payload>,
     sent: bool,
     counts: Counts,
 }
@@ -155,8 +156,9 @@ impl ClientRun {
             words.iter_mut().zip(share).for_each(|(x, l)| *x = x.wrapping_sub(l));
         }
         let format = Fixed { bits: port.ring, frac: port.frac };
-        let raw: Vec<i64> = words.iter().map(|&w| format.signed(w)).collect();
-        let reals = words.iter().map(|&w| format.decode(w) as f32).collect();
+        // In the memory of the words.
+        let raw: Vec<i64> = words.into_iter().map(|word| format.signed(word)).collect();
+        let reals = format.reals(&raw).map(|real| real as f32).collect();
         let (shape, values) = clear::apply(&port.clear, &port.shape, reals);
         Output { name: port.name.clone(), shape, values, raw }
     }
@@ -189,12 +191,15 @@ fn encode(port: &InputPort, x: &[f32]) -> Result<Vec<u64>, InputError> {
         lo: port.lo.to_string(),
         hi: port.hi.to_string(),
     };
-    if let Some(index) = x.iter().position(|x| !x.is_finite()) {
-        return Err(InputError::NotANumber { input: input(), index });
-    }
-    let beyond = |&x: &f32| f64::from(x) < port.lo || f64::from(x) > port.hi;
-    if let Some(index) = x.iter().position(beyond) {
-        return Err(outside(index));
+    let inside = |x: f32| x.is_finite() && (port.lo..=port.hi).contains(&f64::from(x));
+    // Looks at all, which is faster than to stop at the first that is not.
+    if !x.iter().fold(true, |all, &x| all & inside(x)) {
+        if let Some(index) = x.iter().position(|x| !x.is_finite()) {
+            return Err(InputError::NotANumber { input: input(), index });
+        }
+        if let Some(index) = x.iter().position(|&x| !inside(x)) {
+            return Err(outside(index));
+        }
     }
     let format = Fixed { bits: port.ring, frac: port.frac };
     format.encode(x.iter().map(|&x| f64::from(x))).map_err(|error| match error {

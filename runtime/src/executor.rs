@@ -8,16 +8,21 @@
 //! A run may begin before the setup is over: its steps wait for those of the setup whose results they read. So
 //! weights are on their way while products of the layers before them are computed.
 
-use crate::arena::Memory;
+mod landing;
+
+pub use landing::{Landing, Unwanted};
+
+use crate::arena::{Access, ArenaError, Memory};
 use crate::error::{PeerError, RunError};
-use crate::kernels::Scratch;
+use crate::kernels::{Buffer, Scratch};
 use crate::mask::Masks;
-use crate::packet::{Counts, Packet};
+use crate::packet::{Counts, Envelope, Packet};
+use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
-use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
+use mpcc_ir::plan::{MessageKind, Phase, Role, Span, Step, StepOp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,6 +33,14 @@ pub trait Outbox: Sync {
     /// # Errors
     /// Where the receiver is gone.
     fn send(&self, packet: Packet) -> Result<(), RunError>;
+
+    /// As [`Outbox::send`] with a copy of `payload`, for who may be able to do without one.
+    ///
+    /// # Errors
+    /// Where the receiver is gone.
+    fn send_from(&self, envelope: Envelope, payload: &[u8]) -> Result<(), RunError> {
+        self.send(Packet::new(envelope, Payload::copy_of(payload)))
+    }
 }
 
 /// One phase in execution.
@@ -35,6 +48,8 @@ pub struct Executor {
     role: Arc<RoleState>,
     phase: Phase,
     run: u64,
+    /// The first run that the setup is needed for; otherwise the run itself.
+    first_run: u64,
     memory: Memory,
     masks: Masks,
     state: Mutex<State>,
@@ -50,7 +65,9 @@ struct State {
     followers: Vec<Weak<Executor>>,
     depth: Vec<u32>,
     ready: BinaryHeap<Reverse<(u32, u32)>>,
-    arrived: BTreeMap<u32, Option<Vec<u8>>>,
+    arrived: BTreeMap<u32, Option<Payload>>,
+    /// Messages that are on their way into their buffers.
+    landing: BTreeSet<u32>,
     /// Bytes in `arrived`, by sender.
     backlog: BTreeMap<Role, u64>,
     running: usize,
@@ -80,7 +97,7 @@ impl State {
 pub(crate) struct Task {
     at: usize,
     depth: u32,
-    payload: Option<Vec<u8>>,
+    payload: Option<Payload>,
     timed: bool,
 }
 
@@ -100,6 +117,7 @@ impl Executor {
             depth: vec![0; missing.len()],
             ready: BinaryHeap::new(),
             arrived: BTreeMap::new(),
+            landing: BTreeSet::new(),
             backlog: BTreeMap::new(),
             running: 0,
             left: missing.len(),
@@ -116,7 +134,9 @@ impl Executor {
                 state.ready.push(Reverse((step.priority, at as u32)));
             }
         }
-        Self { role, phase, run, memory, masks, state: Mutex::new(state), over: Condvar::new() }
+        let (first_run, run) = (run, if phase == Phase::Setup { 0 } else { run });
+        let (state, over) = (Mutex::new(state), Condvar::new());
+        Self { role, phase, run, first_run, memory, masks, state, over }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,9 +164,11 @@ impl Executor {
     }
 
     /// Online phases before offline ones, then the oldest run: so somebody who waits for a result gets it as soon
-    /// as if there were no others.
+    /// as if there were no others. The setup comes behind the first run's offline phase, which cannot go on without it,
+    /// and before those of later runs.
     pub(crate) fn urgency(&self) -> impl Ord + use<> {
-        (Reverse(self.phase), self.run)
+        let is_setup = self.phase == Phase::Setup;
+        (self.phase != Phase::Online, if is_setup { self.first_run } else { self.run }, is_setup)
     }
 
     /// Bytes of messages from `sender` that no step has taken yet.
@@ -232,11 +254,10 @@ impl Executor {
             return Err(peer(PeerError::UnknownMessage { message }));
         };
         let mut state = self.lock();
-        if self.phase == Phase::Online && state.arrived.is_empty() {
-            // Before that, the online phase only waited for somebody to want a run.
-            state.started = Instant::now();
+        if state.landing.contains(&message) {
+            return Err(peer(PeerError::Twice { message }));
         }
-        state.last_event = Instant::now();
+        self.note_arrival(&mut state, Instant::now());
         *state.backlog.entry(packet.from).or_default() += packet.payload.len() as u64;
         if state.arrived.insert(message, Some(packet.payload)).is_some() {
             return Err(peer(PeerError::Twice { message }));
@@ -249,6 +270,15 @@ impl Executor {
         drop(state);
         self.role.pool().wake_one();
         Ok(())
+    }
+
+    /// A message is here.
+    fn note_arrival(&self, state: &mut State, now: Instant) {
+        if self.phase == Phase::Online && state.arrived.is_empty() {
+            // Before that, the online phase only waited for somebody to want a run.
+            state.started = now;
+        }
+        state.last_event = now;
     }
 
     /// One of the events that `step` waits for has happened.
@@ -431,23 +461,36 @@ impl Executor {
         &self,
         step: &Step,
         depth: u32,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         scratch: &mut Scratch,
         outbox: &dyn Outbox,
         handed: &mut Handed,
     ) -> Result<(), RunError> {
-        let computing = self.role.pool().computing();
-        let sent = self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch);
-        drop(computing);
-        let sent = sent?;
-        let (Some(payload), &StepOp::Send { message, .. }) = (sent, &step.op) else {
-            return Ok(());
-        };
+        if let StepOp::Send { message, src } = step.op {
+            handed.at = handed.wanted.then(Instant::now);
+            return self
+                .send(message, src, depth, outbox)
+                .map_err(|e| self.role.place(&step.op, e))?;
+        }
+        let _computing = self.role.pool().computing();
+        self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch).map(drop)
+    }
+
+    /// Sends what a buffer holds, which nobody writes meanwhile.
+    fn send(
+        &self,
+        message: u32,
+        src: Span,
+        depth: u32,
+        outbox: &dyn Outbox,
+    ) -> Result<Result<(), RunError>, ArenaError> {
         let info = &self.role.plan().messages[message as usize];
-        let (from, to) = (info.from, info.to);
-        let (phase, run) = (self.phase, self.run);
-        handed.at = handed.wanted.then(Instant::now);
-        outbox.send(Packet { from, to, phase, run, message, depth, payload })
+        let (from, to, phase, run) = (info.from, info.to, self.phase, self.run);
+        let envelope = Envelope { from, to, phase, run, message, depth, bytes: src.len };
+        self.memory.with(&[Access { span: src, write: false }], |buffers| match buffers {
+            [Buffer::Read(bytes)] => outbox.send_from(envelope, bytes),
+            _ => unreachable!("one access that reads"),
+        })
     }
 
     /// Whether all messages of the phase are here, so that waiting for one is pointless.

@@ -21,6 +21,7 @@ pub mod owner;
 pub mod packet;
 pub mod packing;
 pub mod params;
+pub mod payload;
 pub mod pool;
 pub mod role;
 pub mod schedule;

@@ -5,8 +5,8 @@
 //! [`ahead`] next ones.
 
 use crate::error::{PeerError, RunError};
-use crate::executor::Executor;
-use crate::packet::Packet;
+use crate::executor::{Executor, Landing};
+use crate::packet::{Envelope, Packet};
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,6 +102,12 @@ impl Mailbox {
             None => Ok(()),
             Some(_) => Err(peer(PeerError::Twice { message })),
         }
+    }
+
+    /// The place of a message whose step waits for nothing else; see [`Executor::landing`].
+    pub fn landing(&self, envelope: Envelope) -> Option<Landing> {
+        let executor = self.lock().open.get(&stage(envelope.phase, envelope.run)).cloned();
+        executor?.landing(envelope)
     }
 
     /// Whether `from` should send no more for now, as many of its messages wait for threads that are busy with others.

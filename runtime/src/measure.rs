@@ -57,7 +57,7 @@ pub fn time_steps(
                 continue;
             }
             let payload = if let StepOp::Receive { dst: Span { len, .. }, .. } = step.op {
-                Some(vec![1; len as usize])
+                Some(vec![1; len as usize].into())
             } else {
                 None
             };

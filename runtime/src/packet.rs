@@ -1,6 +1,7 @@
 //! Messages in flight and what is counted about them.
 
 use crate::error::PeerError;
+use crate::payload::Payload;
 use mpcc_ir::plan::{Message, MessageKind, Phase, Plan, Role};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,7 @@ pub struct Packet {
     /// Openings on the longest causal chain that ends in this message, itself included.
     pub depth: u32,
     /// The bytes that the plan announces.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl fmt::Debug for Packet {
@@ -39,11 +40,45 @@ impl Packet {
     /// # Errors
     /// [`PeerError`] says what does not match.
     pub fn check<'p>(&self, plan: &'p Plan, role: Role) -> Result<&'p Message, PeerError> {
-        let id = self.message;
+        self.envelope().check(plan, role)
+    }
+
+    /// A message with its payload.
+    pub fn new(envelope: Envelope, payload: Payload) -> Self {
+        let Envelope { from, to, phase, run, message, depth, .. } = envelope;
+        Self { from, to, phase, run, message, depth, payload }
+    }
+
+    fn envelope(&self) -> Envelope {
+        let Self { from, to, phase, run, message, depth, ref payload } = *self;
+        Envelope { from, to, phase, run, message, depth, bytes: payload.len() as u64 }
+    }
+}
+
+/// Everything of a message but its payload; see [`Packet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `Packet`")]
+pub struct Envelope {
+    pub from: Role,
+    pub to: Role,
+    pub phase: Phase,
+    pub run: u64,
+    pub message: u32,
+    pub depth: u32,
+    /// Length of the payload.
+    pub bytes: u64,
+}
+
+impl Envelope {
+    /// Compares the message with the plan, for its receiver `role`.
+    ///
+    /// # Errors
+    /// [`PeerError`] says what does not match.
+    pub fn check<'p>(&self, plan: &'p Plan, role: Role) -> Result<&'p Message, PeerError> {
+        let (id, got) = (self.message, self.bytes);
         let Some(message) = plan.messages.get(id as usize) else {
             return Err(PeerError::UnknownMessage { message: id });
         };
-        let got = self.payload.len() as u64;
         if message.to != role || self.to != role {
             Err(PeerError::WrongReceiver { message: id, role, expected: message.to })
         } else if message.from != self.from {

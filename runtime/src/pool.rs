@@ -7,6 +7,7 @@
 use crate::error::RunError;
 use crate::executor::{Executor, Outbox, Task};
 use crate::kernels::Scratch;
+use mpcc_ir::plan::Phase;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,6 +91,18 @@ impl Pool {
         self.wake.notify_one();
     }
 
+    /// As many steps have become ready.
+    pub(crate) fn wake(&self, steps: usize) {
+        match steps {
+            0 => {}
+            1 => self.wake_one(),
+            2.. => {
+                drop(self.lock());
+                self.wake.notify_all();
+            }
+        }
+    }
+
     /// Counts the calling thread as computing, rather than as waiting or sending, until the guard is dropped.
     pub(crate) fn computing(&self) -> Computing<'_> {
         self.computing.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +168,9 @@ impl State {
 
     /// Fails the phases that have waited for `limit`; how long the others may still wait.
     fn patience(&self, limit: Duration) -> Option<Duration> {
-        let (mut last, mut least) = (None, None);
+        // What the setup does, phases of runs may wait for, here or through other roles.
+        let setup = self.open.iter().find(|executor| executor.phase() == Phase::Setup);
+        let (mut last, mut least) = (setup.and_then(|setup| setup.last_event()), None);
         for executor in &self.open {
             let Some(event) = executor.last_event() else { continue };
             let since = last.map_or(event, |last: Instant| last.max(event));

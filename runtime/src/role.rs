@@ -10,6 +10,7 @@ use crate::executor::Executor;
 use crate::kernels::{self, Buffer, RingWord, Scratch};
 use crate::mask::{Epoch, Masks};
 use crate::params::{self, Params};
+use crate::payload::Payload;
 use crate::pool::Pool;
 use crate::schedule::Schedule;
 use crate::share::Seed;
@@ -119,12 +120,12 @@ impl RoleState {
         reserve(self.role(), self.own().run_bytes)
     }
 
-    /// Gets a phase ready. `run` is ignored in the setup phase; while that is not over, a run's steps wait for what
-    /// they use of it.
+    /// Gets a phase ready; for the setup `run` is the first run that it is needed for. While that is not over, a run's
+    /// steps wait for what they use of it.
     pub fn start(self: &Arc<Self>, phase: Phase, run: u64, arena: &Arc<Arena>) -> Arc<Executor> {
-        let (epoch, run) = match phase {
-            Phase::Setup => (Epoch::Deploy, 0),
-            Phase::Offline | Phase::Online => (Epoch::Run(run), run),
+        let epoch = match phase {
+            Phase::Setup => Epoch::Deploy,
+            Phase::Offline | Phase::Online => Epoch::Run(run),
         };
         let masks = self.seeds.iter().fold(Masks::new(self.plan.parties), |masks, (b, seed)| {
             masks.with_party(*b, seed, epoch)
@@ -140,15 +141,24 @@ impl RoleState {
         executor
     }
 
-    /// Executes one step; returns the payload of a `Send`.
+    /// Waits until the setup is over, where it is not.
+    ///
+    /// # Errors
+    /// What ended it early.
+    pub(crate) fn wait_for_setup(&self) -> Result<(), RunError> {
+        let setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        setup.map_or(Ok(()), |setup| setup.wait())
+    }
+
+    /// Executes one step; returns the payload of a `Send`, which an executor sends from its buffer instead.
     pub(crate) fn execute(
         &self,
         memory: &Memory,
         masks: &Masks,
         op: &StepOp,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         scratch: &mut Scratch,
-    ) -> Result<Option<Vec<u8>>, RunError> {
+    ) -> Result<Option<Payload>, RunError> {
         let mut touched: Vec<Access> = Vec::new();
         accesses(&self.plan, op, &mut touched);
         let done = memory.with(&touched, |buffers| match self.plan.word {
@@ -170,7 +180,7 @@ impl RoleState {
         params::load(self.plan.params[param].public.as_deref(), secret, out);
     }
 
-    fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
+    pub(crate) fn place(&self, op: &StepOp, error: ArenaError) -> RunError {
         let role = self.role();
         let found = Phase::ALL.into_iter().find_map(|phase| {
             let at = self.steps(phase).iter().position(|s| std::ptr::eq(&raw const s.op, op))?;
@@ -188,10 +198,10 @@ impl RoleState {
         &self,
         masks: &Masks,
         op: &StepOp,
-        payload: Option<Vec<u8>>,
+        payload: Option<Payload>,
         buffers: &mut [Buffer<'_>],
         scratch: &mut Scratch,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Payload> {
         match (op, buffers) {
             (StepOp::Map { program, first, count, values, .. }, operands) => {
                 let program = &self.plan.programs[*program as usize];
@@ -246,7 +256,7 @@ impl RoleState {
                 // The executor makes the step ready when the payload, of the span's length, is here.
                 dst.copy_from_slice(&payload.unwrap_or_default());
             }
-            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(src.to_vec()),
+            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(Payload::copy_of(src)),
             // `accesses` lists the buffers in the order matched above.
             _ => unreachable!("the buffers of a step are those that `accesses` lists"),
         }

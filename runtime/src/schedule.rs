@@ -20,20 +20,21 @@ impl Schedule {
     /// The schedule of a phase of a role, which a plan check has passed.
     pub fn new(plan: &Plan, role: &RolePlan, phase: Phase) -> Self {
         let steps = role.steps(phase);
-        let mut receives = BTreeMap::new();
-        let mut missing = Vec::with_capacity(steps.len());
-        for (at, step) in steps.iter().enumerate() {
-            let mut events = step.after.len() as u32;
-            if let StepOp::Receive { message, .. } = step.op {
-                receives.insert(message, at as u32);
-                events += 1;
-            }
-            missing.push(events);
-        }
         let after = |(at, step): (usize, &Step)| {
             step.after.iter().map(|&before| (before, at as u32)).collect::<Vec<_>>()
         };
         let after = Edges::new(steps.len(), steps.iter().enumerate().flat_map(after).collect());
+        let mut missing = vec![0; steps.len()];
+        for &step in &after.to {
+            missing[step as usize] += 1;
+        }
+        let mut receives = BTreeMap::new();
+        for (at, step) in steps.iter().enumerate() {
+            if let StepOp::Receive { message, .. } = step.op {
+                receives.insert(message, at as u32);
+                missing[at] += 1;
+            }
+        }
         let after_setup = Edges::new(role.setup.len(), uses_of_setup(plan, role, phase));
         Self { missing, after, after_setup, receives }
     }

@@ -6,6 +6,7 @@
 //! The files are as secret as shares: only their owner may read them.
 
 use crate::packet::Packet;
+use crate::payload::Payload;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Role};
 use std::fs::{self, File, OpenOptions};
@@ -193,7 +194,7 @@ fn parse_packets(bytes: &[u8], phase: Phase, run: u64, to: Role) -> Option<Vec<P
         let len = usize::try_from(u64::from_le_bytes(take(&mut rest)?)).ok()?;
         let (payload, after) = rest.split_at_checked(len)?;
         rest = after;
-        let payload = payload.to_vec();
+        let payload = Payload::copy_of(payload);
         packets.push(Packet { from: to, to, phase, run, message, depth, payload });
     }
     Some(packets)
@@ -250,7 +251,7 @@ mod tests {
     fn packet(message: u32, run: u64) -> Packet {
         let (from, to) = (Role::Party(1), Role::Party(1));
         let phase = if run == 0 { Phase::Setup } else { Phase::Offline };
-        Packet { from, to, phase, run, message, depth: 0, payload: vec![message as u8; 5] }
+        Packet { from, to, phase, run, message, depth: 0, payload: vec![message as u8; 5].into() }
     }
 
     fn filled(dir: &Path) {

@@ -12,7 +12,7 @@ use mpcc_runtime::{PeerError, RunError};
 fn correction(plan: &Plan, run: u64) -> Packet {
     let found = plan.messages.iter().position(|m| m.kind == MessageKind::Correction);
     let message = found.expect("the plan deals something") as u32;
-    let payload = vec![0; plan.messages[message as usize].bytes as usize];
+    let payload = vec![0; plan.messages[message as usize].bytes as usize].into();
     let (from, to, phase, depth) = (Role::Dealer, Role::Party(1), Phase::Offline, 0);
     Packet { from, to, phase, run, message, depth, payload }
 }

@@ -19,7 +19,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const N: usize = 700;
 
@@ -254,6 +254,28 @@ fn stored_runs(mut town: Town) {
 }
 
 #[test]
+fn a_setup_that_fails_ends_the_session() {
+    let mut town = Town::with_depth(2, 2);
+    let mut roles = town.roles();
+    roles.push(Role::Client);
+    all_are_well(town.start(&roles, |options| options.fill = Some(2)));
+    town.listen();
+    // Whole, and no messages of the setup.
+    let store = town.state_dir(Role::Party(1)).join("store");
+    std::fs::copy(store.join("run-1"), store.join("setup")).unwrap();
+    let parties: Vec<Role> = town.plan.compute_parties().collect();
+    let threads = town.start(&parties, |options| options.stored = true);
+    let start = Instant::now();
+    while !threads.values().all(JoinHandle::is_finished) {
+        assert!(start.elapsed() < Duration::from_secs(30), "a role waits for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut said = join(threads).into_iter().map(|(_, report)| report.unwrap_err().to_string());
+    insta::assert_snapshot!(said.next().unwrap(), @"P1 ended: P1: message 4 belongs to the offline phase and came in the setup phase");
+    insta::assert_snapshot!(said.next().unwrap(), @"P1: message 4 belongs to the offline phase and came in the setup phase");
+}
+
+#[test]
 fn another_plan_is_refused_at_both_ends() {
     let mut town = Town::new(2);
     let threads = town.start(&[Role::Party(0), Role::Party(1)], |options| {
@@ -326,7 +348,7 @@ impl Caller {
         let header = Header::parse(&header, u64::MAX).unwrap();
         let mut payload = vec![0; header.len as usize];
         self.0.read_exact(&mut payload).unwrap();
-        Frame { header, payload }
+        Frame { header, payload: payload.into() }
     }
 
     /// As a client of `P_0`, asks for a run and returns its number.
@@ -407,7 +429,7 @@ fn messages_of_runs_far_ahead_are_refused() {
         // Before the session starts no run has begun: those in reach wait, and the next one does not.
         for run in 1..=u64::from(town.plan.depth) + 2 {
             let header = Header { len, kind, phase, message, depth, run };
-            dealer.send(&Frame { header, payload: payload.clone() });
+            dealer.send(&Frame { header, payload: payload.clone().into() });
         }
         let error = join(threads).remove(&last).unwrap().unwrap_err();
         let run = town.plan.depth + 2;

@@ -141,7 +141,7 @@ fn a_peer_that_hangs_up_is_named() {
     }
     insta::assert_snapshot!(
         run(&plan, SimOptions { hang_up: Some((gone, 2)), ..SimOptions::default() }).unwrap_err(),
-        @"client: P1 hung up; see its log for the cause"
+        @"dealer: P1 hung up; see its log for the cause"
     );
 }
 

@@ -27,7 +27,8 @@ pub(crate) struct Bench {
     /// The model in the clear; a MODEL that is an ONNX file if absent
     #[arg(long, value_name = "MODEL.onnx")]
     compare: Option<PathBuf>,
-    /// Number of private runs, besides the first ones, which begin during the setup, and of clear ones before and after
+    /// Number of private runs, besides those at the begin, during the setup, and at the end, when fewer are in flight, and
+    /// of clear ones before and after
     #[arg(long, value_name = "R", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Compute threads of each role; the clear model always has one
@@ -52,8 +53,8 @@ impl Bench {
             note("running in the clear");
             clear.run(self.runs)?;
         }
-        // The first runs begin while the setup goes on: they are shown apart.
-        let runs = self.runs + u64::from(plan.depth);
+        // So many are left for the steady state.
+        let runs = self.runs + 2 * u64::from(plan.depth) - 1;
         let summary = deployment.run(&inputs, runs, self.threads, false)?;
         let difference = match &mut clear {
             Some(clear) => {
@@ -145,7 +146,7 @@ impl Measured<'_> {
     }
 
     fn role_cpu_s(&self, report: &Report) -> f64 {
-        self.per_run(report.cpu_s - report.cold_cpu_s)
+        report.cpu_s_per_run().unwrap_or_default()
     }
 
     /// Seconds from one output to the next.
@@ -154,16 +155,16 @@ impl Measured<'_> {
     }
 
     fn online(&self) -> Spread {
-        Spread::of(self.summary.outcome.report.warm_runs().iter().map(|run| run.online_s))
+        Spread::of(self.summary.outcome.report.steady_runs().iter().map(|run| run.online_s))
     }
 
     /// Per run, that of the slowest role.
     fn offline(&self) -> Spread {
         let slowest = |run: usize| {
-            let seconds = self.summary.reports.iter().map(|(_, r)| r.warm_runs().get(run));
+            let seconds = self.summary.reports.iter().map(|(_, r)| r.steady_runs().get(run));
             seconds.flatten().map(|run| run.offline_s).fold(0.0, f64::max)
         };
-        Spread::of((0..self.summary.outcome.report.warm_runs().len()).map(slowest))
+        Spread::of((0..self.summary.outcome.report.steady_runs().len()).map(slowest))
     }
 
     fn clear(&self) -> Option<Spread> {
@@ -284,7 +285,7 @@ impl Measured<'_> {
         ];
         let mut rows = vec![heading.map(String::from)];
         let threads = |report: &Report, of: fn(&RunReport) -> f64| {
-            let sum: f64 = report.warm_runs().iter().map(of).sum();
+            let sum: f64 = report.steady_runs().iter().map(of).sum();
             // A client has no compute threads.
             let shown = report.role != Role::Client.to_string();
             if shown { format!("{:.4}", self.per_run(sum)) } else { String::new() }

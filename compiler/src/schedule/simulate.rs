@@ -9,7 +9,7 @@ use super::network::Network;
 use crate::cost::{Link, Machine, StepCosts};
 use mpcc_ir::plan::{Message, Phase, Plan, Role, StepOp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// Simulated time in nanoseconds: whole numbers, so that equal plans have equal predictions.
 pub(super) type Nanos = u64;
@@ -223,6 +223,7 @@ impl<'a> Steps<'a> {
             ready: self.roles.iter().map(|_| BinaryHeap::new()).collect(),
             arrivals: BinaryHeap::new(),
             cores: Cores::new(self.setting.cores),
+            moving: BTreeMap::new(),
             network: Network::new(&self.setting.link),
             times: vec![(0, 0); self.costs.len()],
             timeline: Timeline::default(),
@@ -257,6 +258,8 @@ struct Play<'a> {
     /// When which message is at its receiver's host.
     arrivals: BinaryHeap<Reverse<(Nanos, u32)>>,
     cores: Cores<Work>,
+    /// What each role's transport has to do, the first of it in progress.
+    moving: BTreeMap<Role, VecDeque<(Nanos, Work)>>,
     network: Network<'a>,
     times: Vec<(Nanos, Nanos)>,
     timeline: Timeline,
@@ -290,10 +293,14 @@ impl Play<'_> {
                 (_, Some(now)) => match self.cores.finish() {
                     Some(Work::Step { step, role }) => (Some(self.done(now, step, role)), now),
                     Some(Work::Sending { message }) => {
+                        self.moved(self.message(message).from);
                         self.leave(now, message);
                         (None, now)
                     }
-                    Some(Work::Receiving { message }) => (self.arrived(now, message), now),
+                    Some(Work::Receiving { message }) => {
+                        self.moved(self.message(message).to);
+                        (self.arrived(now, message), now)
+                    }
                     None => break,
                 },
                 (_, None) => break,
@@ -307,16 +314,15 @@ impl Play<'_> {
     /// A message is handed to the sender's transport.
     fn send(&mut self, now: Nanos, message: u32) {
         if self.cores.are_shared() {
-            let takes = self.transport(message);
-            self.cores.begin(takes, Work::Sending { message });
+            self.transport(message, self.message(message).from, Work::Sending { message });
         } else {
             self.leave(now, message);
         }
     }
 
     fn leave(&mut self, now: Nanos, message: u32) {
-        let info = &self.steps.plan.messages[message as usize];
-        let arrives = self.network.send(now, info.from, info.to, info.bytes);
+        let Message { from, to, bytes, .. } = *self.message(message);
+        let arrives = self.network.send(now, from, to, bytes);
         // The threads that write to and read from the network have to wake up.
         let arrives = arrives + 2 * self.wake();
         self.arrivals.push(Reverse((arrives, message)));
@@ -325,19 +331,35 @@ impl Play<'_> {
     /// A message is at the receiver's host; says which role may go on.
     fn received(&mut self, now: Nanos, message: u32) -> Option<usize> {
         if self.cores.are_shared() {
-            let takes = self.transport(message);
-            self.cores.begin(takes, Work::Receiving { message });
+            self.transport(message, self.message(message).to, Work::Receiving { message });
             return None;
         }
         self.arrived(now, message)
     }
 
-    /// The work of one end with a message.
-    fn transport(&mut self, message: u32) -> Nanos {
-        let bytes = self.steps.plan.messages[message as usize].bytes as f64;
+    fn message(&self, message: u32) -> &Message {
+        &self.steps.plan.messages[message as usize]
+    }
+
+    /// The work of one end with a message: each role has one thread for that.
+    fn transport(&mut self, message: u32, role: Role, work: Work) {
+        let bytes = self.message(message).bytes as f64;
         let takes = (self.steps.setting.machine.transport_us_per_kb * bytes) as Nanos;
         self.timeline.transport += takes;
-        takes
+        let moving = self.moving.entry(role).or_default();
+        moving.push_back((takes, work));
+        if moving.len() == 1 {
+            self.cores.begin(takes, work);
+        }
+    }
+
+    /// A role has moved a message.
+    fn moved(&mut self, role: Role) {
+        let moving = self.moving.entry(role).or_default();
+        moving.pop_front();
+        if let Some((takes, work)) = moving.front() {
+            self.cores.begin(*takes, *work);
+        }
     }
 
     fn wake(&self) -> Nanos {
@@ -351,7 +373,7 @@ impl Play<'_> {
             self.arrive(role, step);
             return Some(role);
         }
-        let end = self.timeline.ends.entry(self.steps.plan.messages[message as usize].to);
+        let end = self.timeline.ends.entry(self.message(message).to);
         let end = end.or_insert(0);
         *end = (*end).max(now);
         None

@@ -86,7 +86,8 @@ pub struct Plan {
 /// Most runs in flight that a plan may ask for.
 pub const MAX_DEPTH: u8 = 16;
 
-/// What a role's process takes besides its buffers: code, the plan, queues of messages.
+/// What a role's process takes besides its buffers: code, the plan, queues of messages, and what their memory waits in
+/// for the next ones.
 pub const PROCESS_BYTES: u64 = 64 << 20;
 
 /// A model input: the client sends `x + L_x` to every compute party.
@@ -195,17 +196,16 @@ impl Plan {
     }
 
     /// Largest resident memory expected of a role's process, in bytes: its buffers, for each run in flight
-    /// one message on its way in or out, and [`PROCESS_BYTES`]. In the setup the buffers of runs are not touched yet, and weights leave the
-    /// file's memory as they enter the buffers.
+    /// one message on its way in or out, one of the setup, which goes on beside the first runs, and [`PROCESS_BYTES`].
+    /// Weights leave the file's memory as they enter the buffers.
     pub fn peak_bytes(&self, role: &RolePlan) -> u64 {
         let largest = |setup: bool| {
             let own = self.messages.iter().filter(|m| m.from == role.role || m.to == role.role);
             own.filter(|m| (m.phase == Phase::Setup) == setup).map(|m| m.bytes).max().unwrap_or(0)
         };
-        let setup = role.deploy_bytes.saturating_add(largest(true));
         let run = role.run_bytes.saturating_add(largest(false));
-        let runs = role.deploy_bytes.saturating_add(run.saturating_mul(u64::from(self.depth)));
-        setup.max(runs).saturating_add(PROCESS_BYTES)
+        let runs = run.saturating_mul(u64::from(self.depth));
+        [runs, largest(true), PROCESS_BYTES].into_iter().fold(role.deploy_bytes, u64::saturating_add)
     }
 
     /// Sequential openings on the longest path of the online phase.

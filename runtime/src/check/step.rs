@@ -51,6 +51,7 @@ pub(super) fn check(plan: &Plan, role: &RolePlan, phase: Phase, op: &StepOp) -> 
             !access.write || region == Region::Run || phase == Phase::Setup,
             "runs do not write what a deployment keeps",
         )?;
+        want(region == Region::Deploy || phase != Phase::Setup, "the setup has no buffers of a run")?;
         want(
             touched[..i].iter().all(|other| !other.conflicts(access)),
             "a step's results do not overlap its operands",

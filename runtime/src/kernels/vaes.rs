@@ -74,7 +74,12 @@ fn fill<W: RingWord>(
     keep: W,
     out: &mut [W],
 ) {
-    let keys = keys.map(|key| _mm512_broadcast_i32x4(key));
+    // A loop, as a closure would be compiled without the instructions and then called for each key.
+    let mut wide = [_mm512_setzero_si512(); 11];
+    for (wide, key) in wide.iter_mut().zip(keys) {
+        *wide = _mm512_broadcast_i32x4(*key);
+    }
+    let keys = wide;
     let (v, i) = (i64::from(value), block.cast_signed());
     let first = _mm512_set_epi64(v, 3, v, 2, v, 1, v, 0);
     let low_half = |i: i64| _mm512_maskz_set1_epi64(0b0101_0101, i);

@@ -13,6 +13,7 @@
 //!
 //! All integers are little-endian. A length is believed only up to the limit of the link.
 
+use crate::payload::Payload;
 use mpcc_ir::plan::Phase;
 use std::fmt;
 
@@ -137,7 +138,7 @@ pub struct Frame {
     /// The header; `len` is the payload's length.
     pub header: Header,
     /// The payload: perhaps a share or a seed, so it is never printed.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl fmt::Debug for Frame {
@@ -149,6 +150,7 @@ impl fmt::Debug for Frame {
 impl Frame {
     /// A frame that is not a message of the plan.
     pub fn control(kind: Kind, run: u64, payload: Vec<u8>) -> Self {
+        let payload = Payload::from(payload);
         let len = payload.len() as u32;
         let header = Header { len, kind, phase: Phase::Setup, message: 0, depth: 0, run };
         Self { header, payload }

@@ -2,9 +2,11 @@
 //!
 //! One thread runs everything here. What frames mean is the business of a [`Receiver`].
 
-use super::frame::{Frame, Kind};
+use super::frame::{Frame, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
-use super::link::{Link, LinkError, read_frame, shake_hands, write_frames};
+use super::link::{Link, LinkError, Read, read_frame, shake_hands, write_frames};
+use super::socket;
+use crate::executor::Landing;
 use mpcc_ir::plan::Role;
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +25,11 @@ pub trait Receiver: Send + Sync + 'static {
     /// # Errors
     /// Why it is not wanted; it is told so.
     fn joined(&self, link: &Arc<Link>) -> Result<(), String>;
+    /// Where the payload of a message goes that is about to be read; `None` where it should come with its frame.
+    fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
+        let _ = (link, header);
+        None
+    }
     /// A frame has come.
     ///
     /// # Errors
@@ -113,6 +120,7 @@ impl Hub {
                 Err(_) => Farewell::default(),
             };
             own.farewell(&words).await;
+            own.links().values().for_each(|link| link.close());
         };
         let spawn = std::thread::Builder::new().name("mpcc-net".into());
         let thread = spawn.spawn(move || runtime.block_on(body))?;
@@ -164,13 +172,15 @@ impl Shared {
     /// Serves one connection that has passed the handshake until it ends.
     async fn serve(self: Arc<Self>, stream: TcpStream, hello: Hello) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(id, hello));
-        self.links().insert(id, Arc::clone(&link));
         let (mut incoming, outgoing) = stream.into_split();
+        let outgoing = Arc::new(outgoing);
+        let link = Arc::new(Link::new(id, hello, &outgoing));
+        self.links().insert(id, Arc::clone(&link));
         let written = {
             let link = Arc::clone(&link);
             tokio::spawn(async move {
-                let _ = write_frames(&link, outgoing).await;
+                let _ = write_frames(&link, &outgoing).await;
+                socket::end((*outgoing).as_ref());
                 link.close();
             })
         };
@@ -196,8 +206,10 @@ impl Shared {
             while self.receiver.is_full(link.peer) {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
-            match read_frame(reads, self.data_limit).await {
-                Ok(Some(frame)) => {
+            let landing = |header: &Header| self.receiver.landing(link, header);
+            match read_frame(reads, self.data_limit, landing).await {
+                Ok(Some(Read::Landed)) => {}
+                Ok(Some(Read::Frame(frame))) => {
                     let last = frame.header.kind == Kind::Bye;
                     self.receiver.frame(link, frame)?;
                     if last {

@@ -2,11 +2,14 @@
 
 use super::frame::{Frame, FrameError, HEADER, Header, Kind};
 use super::handshake::{HandshakeError, Hello};
-use super::queue::Queue;
+use super::queue::{Queue, Taken};
 use super::socket;
+use crate::executor::{Landing, Unwanted};
+use crate::payload::Payload;
 use mpcc_ir::plan::Role;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -30,12 +33,16 @@ pub struct Link {
     /// What the other end said of itself.
     pub hello: Hello,
     queue: Queue,
+    /// Where to write; `None` when the connection is gone.
+    half: Mutex<Option<Arc<OwnedWriteHalf>>>,
     sent: AtomicU64,
 }
 
 impl Link {
-    pub(super) fn new(id: u64, hello: Hello) -> Self {
-        Self { id, peer: hello.from, hello, queue: Queue::default(), sent: AtomicU64::new(0) }
+    pub(super) fn new(id: u64, hello: Hello, half: &Arc<OwnedWriteHalf>) -> Self {
+        let half = Mutex::new(Some(Arc::clone(half)));
+        let (queue, sent) = (Queue::default(), AtomicU64::new(0));
+        Self { id, peer: hello.from, hello, queue, half, sent }
     }
 
     /// Queues a frame; waits while too many of its phase are queued. Not for the network thread.
@@ -60,6 +67,22 @@ impl Link {
         Ok(())
     }
 
+    /// Sends a message: what the connection takes at once from where it is, if nothing is before it, and a copy of
+    /// the rest through the queue, as [`Link::send`]. Not for the network thread.
+    ///
+    /// # Errors
+    /// [`Closed`] where the connection is gone.
+    pub fn send_from(&self, header: &Header, payload: &[u8]) -> Result<(), Closed> {
+        let bytes = header.bytes();
+        self.queue.push_rest(header, payload, |done| {
+            // An error is for the thread that writes to find.
+            let half = self.half.lock().unwrap_or_else(PoisonError::into_inner);
+            try_write_both(half.as_ref()?, &bytes, payload, done).ok()
+        })?;
+        self.sent.fetch_add((HEADER + payload.len()) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
@@ -72,6 +95,7 @@ impl Link {
 
     pub(super) fn close(&self) {
         self.queue.close();
+        *self.half.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -129,50 +153,80 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
 ///
 /// Small frames that are queued at once leave together; a large one leaves with its header and what was
 /// gathered before it, not a packet behind them.
-pub(super) async fn write_frames(link: &Link, mut half: OwnedWriteHalf) -> io::Result<()> {
-    let mut small = Vec::with_capacity(GATHERED);
+pub(super) async fn write_frames(link: &Link, half: &OwnedWriteHalf) -> io::Result<()> {
+    let (mut small, mut taken) = (Vec::with_capacity(GATHERED), Taken::default());
     loop {
-        let frame = if let Some(frame) = link.queue.pop() {
-            frame
+        let next = if let Some(next) = link.queue.pop() {
+            next
         } else {
-            half.write_all(&small).await?;
+            write_both(half, &small, &[]).await?;
+            link.queue.written(&mut taken);
             small.clear();
             link.queue.next().await
         };
-        small.extend_from_slice(&frame.header.bytes());
-        if small.len() + frame.payload.len() <= GATHERED {
-            small.extend_from_slice(&frame.payload);
+        taken.add(&next);
+        small.extend_from_slice(next.header());
+        if small.len() + next.payload().len() <= GATHERED {
+            small.extend_from_slice(next.payload());
         } else {
-            write_both(&mut half, &small, &frame.payload).await?;
+            write_both(half, &small, next.payload()).await?;
+            link.queue.written(&mut taken);
             small.clear();
         }
-        link.queue.written(&frame);
-        if frame.header.kind == Kind::Bye {
+        if next.is_last() {
             break;
         }
     }
-    half.write_all(&small).await?;
-    half.shutdown().await
+    write_both(half, &small, &[]).await?;
+    link.queue.written(&mut taken);
+    Ok(())
 }
 
 /// Writes two slices, one behind the other.
-async fn write_both(half: &mut OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
+async fn write_both(half: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
     let mut done = 0;
-    while done < first.len() {
-        let slices = [IoSlice::new(&first[done..]), IoSlice::new(second)];
-        match half.write_vectored(&slices).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => done += written,
+    while done < first.len() + second.len() {
+        match try_write_both(half, first, second, done) {
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => half.writable().await?,
+            Err(error) => return Err(error),
         }
     }
-    half.write_all(&second[done - first.len()..]).await
+    Ok(())
 }
 
-/// Reads the next frame; `None` where the other end closed the connection between frames.
+/// Writes some of two slices, without the bytes that have been `done`: as many as it returns.
+fn try_write_both(
+    half: &OwnedWriteHalf,
+    first: &[u8],
+    second: &[u8],
+    done: usize,
+) -> io::Result<usize> {
+    let (first, second) = match done.checked_sub(first.len()) {
+        None => (&first[done..], second),
+        Some(done) => (&second[done..], &[][..]),
+    };
+    match half.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
+    }
+}
+
+/// What was read.
+pub(super) enum Read {
+    /// A frame, whole.
+    Frame(Frame),
+    /// A message that is in its place.
+    Landed,
+}
+
+/// Reads the next frame; `None` where the other end closed the connection between frames. `landing` tells where the
+/// payload of a message goes, if not into the frame.
 pub(super) async fn read_frame(
     half: &mut OwnedReadHalf,
     data_limit: u64,
-) -> Result<Option<Frame>, LinkError> {
+    landing: impl FnOnce(&Header) -> Option<Landing>,
+) -> Result<Option<Read>, LinkError> {
     let mut header = [0; HEADER];
     let read = half.read(&mut header).await?;
     if read == 0 {
@@ -180,7 +234,131 @@ pub(super) async fn read_frame(
     }
     half.read_exact(&mut header[read..]).await?;
     let header = Header::parse(&header, data_limit)?;
-    let mut payload = vec![0; header.len as usize];
-    half.read_exact(&mut payload).await?;
-    Ok(Some(Frame { header, payload }))
+    if header.kind == Kind::Data
+        && let Some(landing) = landing(&header)
+    {
+        land(half, landing).await?;
+        return Ok(Some(Read::Landed));
+    }
+    let payload = read_payload(half, u64::from(header.len)).await?;
+    Ok(Some(Read::Frame(Frame { header, payload })))
+}
+
+/// Reads a payload into memory that nobody has cleared before.
+async fn read_payload(half: &mut OwnedReadHalf, len: u64) -> Result<Payload, LinkError> {
+    let mut payload = Payload::with_room(len as usize);
+    let mut rest = half.take(len);
+    while rest.limit() > 0 {
+        if rest.read_buf(payload.bytes_mut()).await? == 0 {
+            return Err(ends_early());
+        }
+    }
+    Ok(payload)
+}
+
+/// Reads a payload into its place. When its phase ends before it is there, the rest is read and forgotten.
+async fn land(half: &mut OwnedReadHalf, mut landing: Landing) -> Result<(), LinkError> {
+    while landing.left() > 0 {
+        half.readable().await?;
+        match landing.put(|room| half.try_read(room)) {
+            Ok(Ok(0)) => return Err(ends_early()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(Err(error)) => return Err(error.into()),
+            Err(Unwanted) => return read_payload(half, landing.left()).await.map(drop),
+        }
+    }
+    landing.finish();
+    Ok(())
+}
+
+fn ends_early() -> LinkError {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "early eof").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handshake::{Mode, VERSION};
+    use super::*;
+    use mpcc_ir::plan::Phase;
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::thread;
+
+    const SENDERS: u32 = 3;
+    const FRAMES: u32 = 40;
+
+    /// From a few bytes to more than a connection takes at once.
+    fn payload(sender: u32, frame: u32) -> Vec<u8> {
+        let len = [3, 700, 70_000, 1 << 20][(sender + frame) as usize % 4] + frame as usize;
+        vec![(sender * FRAMES + frame) as u8; len]
+    }
+
+    fn send_all(link: &Link, sender: u32) {
+        for frame in 0..FRAMES {
+            let payload = payload(sender, frame);
+            let (len, kind, phase, depth) = (payload.len() as u32, Kind::Data, Phase::Online, 0);
+            let run = u64::from(sender);
+            let header = Header { len, kind, phase, message: frame, depth, run };
+            if frame % 5 == 0 {
+                link.send(Frame { header, payload: payload.into() }).unwrap();
+            } else {
+                link.send_from(&header, &payload).unwrap();
+            }
+        }
+    }
+
+    /// What a peer reads that is slow at first.
+    fn read_all(listener: &TcpListener) -> Vec<u8> {
+        let (mut stream, _) = listener.accept().unwrap();
+        thread::sleep(Duration::from_millis(50));
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn frames_are_whole_and_in_order_whoever_writes_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = thread::spawn(move || read_all(&listener));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (from, mode) = (Role::Dealer, Mode::Live);
+        let hello = Hello { version: VERSION, plan: [0; 32], from, to: None, mode, next_run: 1 };
+        let sent = runtime.block_on(async {
+            let (_incoming, half) = TcpStream::connect(address).await.unwrap().into_split();
+            let half = Arc::new(half);
+            let link = Arc::new(Link::new(0, hello, &half));
+            let own = Arc::clone(&link);
+            thread::spawn(move || {
+                thread::scope(|scope| {
+                    for sender in 0..SENDERS {
+                        let link = &*own;
+                        scope.spawn(move || send_all(link, sender));
+                    }
+                });
+                own.send(Frame::control(Kind::Bye, 0, vec![])).unwrap();
+            });
+            write_frames(&link, &half).await.unwrap();
+            socket::end((*half).as_ref());
+            assert!(link.queue.is_empty());
+            link.wire_bytes()
+        });
+        let read = reader.join().unwrap();
+        assert_eq!(read.len() as u64, sent);
+        let (mut rest, mut next) = (&read[..], [0; SENDERS as usize]);
+        while let Some((header, after)) = rest.split_first_chunk() {
+            let header = Header::parse(header, u64::MAX).unwrap();
+            let (bytes, after) = after.split_at(header.len as usize);
+            rest = after;
+            if header.kind == Kind::Bye {
+                break;
+            }
+            let frame = &mut next[header.run as usize];
+            assert_eq!(header.message, *frame);
+            assert!(bytes == payload(header.run as u32, *frame));
+            *frame += 1;
+        }
+        assert!(rest.is_empty() && next == [FRAMES; SENDERS as usize]);
+    }
 }

@@ -6,7 +6,14 @@
 
 use socket2::SockRef;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
+
+/// Tells the other end that nothing follows.
+pub(super) fn end(stream: &impl AsFd) {
+    // It may have hung up, which is an end as well.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
 
 /// Sets a connection's options.
 pub(super) fn tune(stream: &impl AsFd) -> io::Result<()> {

@@ -3,13 +3,14 @@
 use super::error::ServeError;
 use super::session::Log;
 use crate::error::{PeerError, RunError};
-use crate::executor::Outbox;
+use crate::executor::{Landing, Outbox};
 use crate::mailbox::{Mailbox, ahead};
 use crate::net::frame::{Frame, Header, Kind};
 use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
-use crate::packet::Packet;
+use crate::packet::{Envelope, Packet};
+use crate::payload::Payload;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::btree_map::Entry;
@@ -400,7 +401,7 @@ impl Control {
         match (frame.header.kind, peer) {
             (Kind::Seed, Role::Party(b)) if self.role == Role::Dealer => {
                 let bytes =
-                    <[u8; 32]>::try_from(frame.payload).map_err(|_| "a seed has 32 bytes")?;
+                    <[u8; 32]>::try_from(&*frame.payload).map_err(|_| "a seed has 32 bytes")?;
                 state.seeds.insert(b, Seed::from_bytes(bytes));
             }
             (Kind::Begin, Role::Party(0)) => {
@@ -574,6 +575,19 @@ impl Outbox for Control {
         let link = self.link(to).ok_or_else(|| gone.clone())?;
         link.send(frame).map_err(|_| gone)
     }
+
+    fn send_from(&self, envelope: Envelope, payload: &[u8]) -> Result<(), RunError> {
+        let Envelope { to, phase, run, message, depth, .. } = envelope;
+        if phase == Phase::Setup || to == Role::Client {
+            // It may have to wait, or not to be sent at all.
+            return self.send(Packet::new(envelope, Payload::copy_of(payload)));
+        }
+        let gone = RunError::Peer { role: self.role, source: PeerError::HungUp { role: to } };
+        let link = self.link(to).ok_or_else(|| gone.clone())?;
+        let len = payload.len() as u32;
+        let header = Header { len, kind: Kind::Data, phase, message, depth, run };
+        link.send_from(&header, payload).map_err(|_| gone)
+    }
 }
 
 impl Receiver for Control {
@@ -604,6 +618,18 @@ impl Receiver for Control {
             | Kind::Abort
             | Kind::Bye => self.control(link, frame),
         }
+    }
+
+    fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
+        let Header { phase, message, depth, run, len, .. } = *header;
+        let (from, to, bytes) = (link.peer, self.role, u64::from(len));
+        // What is stored, and what is refused, comes with its frame.
+        if self.mode == Mode::Fill
+            || (from == Role::Client && self.lock().claim_of(run) != Some(link.id))
+        {
+            return None;
+        }
+        self.mailbox.landing(Envelope { from, to, phase, run, message, depth, bytes })
     }
 
     fn is_full(&self, peer: Role) -> bool {

@@ -17,7 +17,7 @@ pub(super) fn serve(options: ServeOptions) -> Result<Report, ServeError> {
 }
 
 fn run(session: &mut Session) -> Result<Report, ServeError> {
-    session.begin()?;
+    let first = session.begin()?.first;
     let parties = session.options.plan.parties;
     let all = |state: &mut State| {
         let here = (0..parties).all(|b| state.seeds.contains_key(&b));
@@ -37,9 +37,9 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
         let one_run = |arena: &Arc<Arena>, run| one_run(session, &machine, arena, run);
         serve_runs(session, &machine, u64::MAX, begin, one_run)
     };
-    let served =
-        machine.with_threads(control, || machine.setup_beside(control, None, &mut report, runs))?;
-    report.serve(served);
+    report.runs = machine.with_threads(control, || {
+        machine.setup_beside(control, first, None, &mut report, runs)
+    })?;
     report.trace = machine.into_trace();
     Ok(report)
 }

@@ -1,7 +1,7 @@
 //! The client as a process: asks for runs, sends inputs, receives outputs.
 
 use super::error::ServeError;
-use super::report::{Report, RunReport, Served, seconds_per_run};
+use super::report::{Report, RunReport, seconds_per_run};
 use super::session::{Log, addresses, data_limit, from_plan};
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
@@ -80,9 +80,10 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let seconds: Vec<f64> = client.outputs.iter().map(|at| (*at - start).as_secs_f64()).collect();
     let s_per_run = seconds_per_run(&seconds, usize::from(options.plan.depth));
     report.trace = client.trace.map(|(_, trace)| trace);
-    report.serve(client.served);
+    let (outputs, runs) = client.done.into_values().unzip();
+    report.runs = runs;
     Ok(InferOutcome {
-        outputs: client.done.into_values().collect(),
+        outputs,
         report: report.finish(hub.wire_bytes()),
         first_output_s: seconds.first().copied().unwrap_or_default(),
         wall_s,
@@ -155,8 +156,7 @@ struct Client<'a> {
     asked: u64,
     in_flight: BTreeMap<u64, Flight>,
     /// What complete runs gave. Runs are given out in order of their numbers.
-    done: BTreeMap<u64, Vec<Output>>,
-    served: Served,
+    done: BTreeMap<u64, (Vec<Output>, RunReport)>,
     /// When outputs came.
     outputs: Vec<Instant>,
     /// Since when the oldest run in flight has waited.
@@ -194,7 +194,6 @@ impl<'a> Client<'a> {
             asked: 0,
             in_flight: BTreeMap::new(),
             done: BTreeMap::new(),
-            served: Served::default(),
             outputs: Vec::new(),
             waiting_since: Instant::now(),
             trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
@@ -326,8 +325,7 @@ impl<'a> Client<'a> {
             ..RunReport::default()
         };
         self.in_flight.remove(&run);
-        self.done.insert(run, outputs);
-        self.served.add(report, usize::from(self.options.plan.depth));
+        self.done.insert(run, (outputs, report.ended()));
         self.outputs.push(now);
         self.waiting_since = now;
         Ok(())

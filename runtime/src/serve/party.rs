@@ -3,7 +3,7 @@
 use super::control::{Begin, Control};
 use super::error::ServeError;
 use super::fill;
-use super::report::{Report, RunReport, Served};
+use super::report::{Report, RunReport};
 use super::session::{Machine, ServeOptions, Session};
 use super::slots::serve_runs;
 use crate::arena::Arena;
@@ -45,14 +45,13 @@ fn work(
     let runs = || {
         if session.options.fill.is_some() {
             fill::party(session, begin, seed)?;
-            return Ok(Served::default());
+            return Ok(Vec::new());
         }
         drop(seed);
         let limit = session.options.runs.unwrap_or(u64::MAX);
         serve_runs(session, machine, limit, |run| can_begin(session, run), one_run)
     };
-    let served = machine.setup_beside(&session.control, stored, report, runs)?;
-    report.serve(served);
+    report.runs = machine.setup_beside(&session.control, begin.first, stored, report, runs)?;
     Ok(())
 }
 
@@ -95,6 +94,7 @@ fn one_run(
     let (executor, done) = machine.phase(control, arena, (Phase::Offline, run), stored, || ());
     done?;
     report.add(&executor);
+    machine.role.wait_for_setup()?;
     if control.role == Role::Party(0) {
         control.wait_for_offline(run)?;
     } else {

@@ -37,6 +37,8 @@ pub struct RunReport {
     pub busy_s: f64,
     /// Seconds that compute threads waited in the run, the wait for a client included.
     pub wait_s: f64,
+    /// Processor seconds of the whole process up to the end of the run.
+    pub cpu_s: f64,
 }
 
 /// A role's whole session.
@@ -48,17 +50,14 @@ pub struct Report {
     pub setup_s: f64,
     /// Every completed run.
     pub runs: Vec<RunReport>,
-    /// How many of the runs are cold: as many as can be in flight, which begin while the setup goes on.
-    pub cold_runs: usize,
-    /// Median over the warm runs; over all where all are cold.
+    /// How many runs can be in flight.
+    pub depth: usize,
+    /// Median over the runs of the steady state; over all where there is none.
     pub offline_s: f64,
     /// As `offline_s`.
     pub online_s: f64,
     /// Processor seconds of the whole process.
     pub cpu_s: f64,
-    /// Processor seconds up to the end of the cold runs, with the setup. What follows are the warm runs, with both
-    /// phases.
-    pub cold_cpu_s: f64,
     /// Largest resident memory of the process.
     pub peak_rss_bytes: u64,
     /// Payload bytes sent: of the setup, and of the last run.
@@ -73,24 +72,6 @@ pub struct Report {
     pub trace: Option<Trace>,
 }
 
-/// What a role has served.
-#[derive(Default)]
-pub(super) struct Served {
-    runs: Vec<RunReport>,
-    cold_cpu_s: f64,
-}
-
-impl Served {
-    /// Adds a run; the first `cold` ones are cold.
-    pub(super) fn add(&mut self, run: RunReport, cold: usize) {
-        self.runs.push(run);
-        self.runs.sort_by_key(|run| run.run);
-        if self.runs.len() == cold {
-            self.cold_cpu_s = cpu_time::of_process().as_secs_f64();
-        }
-    }
-}
-
 impl Report {
     /// An empty report of a role that can have `depth` runs in flight.
     pub(super) fn new(role: Role, depth: u8) -> Self {
@@ -98,11 +79,10 @@ impl Report {
             role: role.to_string(),
             setup_s: 0.0,
             runs: vec![],
-            cold_runs: usize::from(depth),
+            depth: usize::from(depth),
             offline_s: 0.0,
             online_s: 0.0,
             cpu_s: 0.0,
-            cold_cpu_s: 0.0,
             peak_rss_bytes: 0,
             sent_bytes: SentBytes::default(),
             wire_bytes: 0,
@@ -117,21 +97,24 @@ impl Report {
         self.sent_bytes.setup = counts.sent_bytes(Phase::Setup);
     }
 
-    /// Adds the runs.
-    pub(super) fn serve(&mut self, served: Served) {
-        self.runs = served.runs;
-        self.cold_cpu_s = served.cold_cpu_s;
+    /// The runs of the steady state: not the first ones, as many as can be in flight, which begin during the setup, and
+    /// not the last ones, beside which there are fewer and fewer others.
+    pub fn steady_runs(&self) -> &[RunReport] {
+        let end = (self.runs.len() + 1).saturating_sub(self.depth);
+        self.runs.get(self.depth..end).unwrap_or_default()
     }
 
-    /// The runs that began when the setup was over.
-    pub fn warm_runs(&self) -> &[RunReport] {
-        self.runs.get(self.cold_runs..).unwrap_or_default()
-    }
-
-    /// Median of a figure over the warm runs; over all where all are cold.
+    /// Median of a figure over the runs of the steady state; over all where there is none.
     pub fn median(&self, of: impl Fn(&RunReport) -> f64) -> f64 {
-        let warm = self.warm_runs();
-        median(if warm.is_empty() { &self.runs } else { warm }.iter().map(of).collect())
+        let steady = self.steady_runs();
+        median(if steady.is_empty() { &self.runs } else { steady }.iter().map(of).collect())
+    }
+
+    /// Processor seconds of a run in the steady state, with both phases of as many runs as end.
+    pub fn cpu_s_per_run(&self) -> Option<f64> {
+        let last = self.steady_runs().last()?;
+        let before = self.runs.get(self.depth.checked_sub(1)?)?;
+        Some((last.cpu_s - before.cpu_s) / self.steady_runs().len() as f64)
     }
 
     /// Fills in what is known only at the end.
@@ -146,14 +129,17 @@ impl Report {
         self.wire_bytes = wire_bytes;
         self.cpu_s = cpu_time::of_process().as_secs_f64();
         self.peak_rss_bytes = peak_rss_bytes();
-        if self.warm_runs().is_empty() {
-            self.cold_cpu_s = self.cpu_s;
-        }
         self
     }
 }
 
 impl RunReport {
+    /// The run is over.
+    pub(super) fn ended(mut self) -> Self {
+        self.cpu_s = cpu_time::of_process().as_secs_f64();
+        self
+    }
+
     /// Adds a phase that has ended.
     pub(super) fn add(&mut self, executor: &Executor) {
         let (seconds, counts) = (executor.elapsed().as_secs_f64(), executor.counts());
@@ -221,6 +207,26 @@ mod tests {
         assert_eq!(seconds_per_run(&groups, 3), Some(1.0));
         assert_eq!(seconds_per_run(&groups[..3], 3), None);
         assert_eq!(seconds_per_run(&[], 1), None);
+    }
+
+    #[test]
+    fn the_steady_state_begins_after_the_setup_and_ends_with_the_last_new_run() {
+        let report = |depth, runs: u64| {
+            let run = |run| RunReport { run, cpu_s: run as f64 * 2.0 + 7.0, ..RunReport::default() };
+            Report { runs: (1..=runs).map(run).collect(), ..Report::new(Role::Dealer, depth) }
+        };
+        let steady = |depth, runs| {
+            let report = report(depth, runs);
+            let steady: Vec<u64> = report.steady_runs().iter().map(|run| run.run).collect();
+            (steady, report.cpu_s_per_run())
+        };
+        assert_eq!(steady(1, 3), (vec![2, 3], Some(2.0)));
+        assert_eq!(steady(3, 7), (vec![4, 5], Some(2.0)));
+        for (depth, runs) in [(1, 0), (1, 1), (3, 5)] {
+            assert_eq!(steady(depth, runs), (vec![], None));
+        }
+        assert_eq!(report(3, 5).median(|run| run.run as f64).to_string(), "3");
+        assert_eq!(report(1, 3).median(|run| run.run as f64).to_string(), "2.5");
     }
 
     #[test]

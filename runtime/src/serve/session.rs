@@ -316,51 +316,56 @@ impl Machine {
 
     /// Runs the setup phase beside `work`, gets the memory of the runs ready, and reports both.
     ///
-    /// The steps of runs that `work` starts wait for what they use of the setup. So the first runs' corrections and
-    /// products do not wait for the weights of all layers.
+    /// The steps of runs that `work` starts, from `first` on, wait for what they use of the setup. So the first runs'
+    /// corrections and products do not wait for the weights of all layers.
     pub(super) fn setup_beside<T>(
         &self,
         control: &Control,
+        first: u64,
         stored: Option<Vec<Packet>>,
         report: &mut Report,
         work: impl FnOnce() -> Result<T, ServeError>,
     ) -> Result<T, ServeError> {
         let (opened, is_open) = mpsc::channel();
-        let setup = || {
+        // The thread owns `opened`: when it ends early, nobody waits for that any more.
+        let setup = move || {
             let opened = || {
                 let _ = opened.send(());
                 self.arenas.iter().for_each(|arena| arena.populate());
             };
-            let done = self.setup(control, stored, report, opened);
-            if done.is_err() {
-                control.end_all(&RunError::Aborted { role: control.role });
-            }
-            done
+            self.setup(control, first, stored, report, opened)
         };
         std::thread::scope(|scope| {
             let spawned = std::thread::Builder::new().spawn_scoped(scope, setup);
             let threads = |_| RunError::Threads { role: control.role, threads: 1 };
             let setup = spawned.map_err(threads)?;
-            // It fails where the setup does before that.
-            let _ = is_open.recv();
-            let done = work();
+            let aborted = |_| Err(RunError::Aborted { role: control.role }.into());
+            let done = is_open.recv().map_or_else(aborted, |()| work());
             let lost = |_| Err(RunError::ThreadLost { role: control.role }.into());
-            setup.join().unwrap_or_else(lost)?;
-            done
+            match (setup.join().unwrap_or_else(lost), done) {
+                // What ended all runs ended the setup as well.
+                (Err(ServeError::Run(RunError::Aborted { .. })), Err(error)) => Err(error),
+                (Err(error), _) => Err(error),
+                (Ok(()), done) => done,
+            }
         })
     }
 
     fn setup(
         &self,
         control: &Control,
+        first: u64,
         stored: Option<Vec<Packet>>,
         report: &mut Report,
         opened: impl FnOnce(),
     ) -> Result<(), ServeError> {
         let start = Instant::now();
+        let ending = EndAll(control);
+        // Kept until all is ended if it fails: without it, a run would take the setup for done.
         let (executor, done) =
-            self.phase(control, &self.arenas[0], (Phase::Setup, 0), stored, opened);
+            self.phase(control, &self.arenas[0], (Phase::Setup, first), stored, opened);
         done?;
+        std::mem::forget(ending);
         report.setup(start.elapsed().as_secs_f64(), &executor.counts());
         control.say(&format!("ready after {:.2} s of setup", report.setup_s));
         Ok(())
@@ -406,6 +411,15 @@ impl Machine {
     pub(super) fn into_trace(self) -> Option<Trace> {
         let (_, trace) = self.trace?;
         Some(trace.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Ends all runs when the setup does not come to its end, whatever happens.
+struct EndAll<'a>(&'a Control);
+
+impl Drop for EndAll<'_> {
+    fn drop(&mut self) {
+        self.0.end_all(&RunError::Aborted { role: self.0.role });
     }
 }
 

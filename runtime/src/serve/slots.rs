@@ -5,7 +5,7 @@
 
 use super::control::Control;
 use super::error::ServeError;
-use super::report::{RunReport, Served};
+use super::report::RunReport;
 use super::session::{Machine, Session};
 use crate::arena::Arena;
 use crate::error::RunError;
@@ -22,9 +22,9 @@ pub(super) fn serve_runs(
     limit: u64,
     begin: impl Fn(u64) -> Result<bool, ServeError> + Sync,
     one_run: impl Fn(&Arc<Arena>, u64) -> Result<RunReport, ServeError> + Sync,
-) -> Result<Served, ServeError> {
+) -> Result<Vec<RunReport>, ServeError> {
     let control: &Control = &session.control;
-    let (turn, done) = (Mutex::new(()), Mutex::new((Served::default(), None)));
+    let (turn, done) = (Mutex::new(()), Mutex::new((Vec::new(), None)));
     let next_run = || -> Result<Option<u64>, ServeError> {
         let _turn = lock(&turn);
         let Some(run) = control.next_run(limit)? else { return Ok(None) };
@@ -40,7 +40,7 @@ pub(super) fn serve_runs(
             let outcome = one_run(arena, run);
             let completed = outcome.is_ok();
             match outcome {
-                Ok(report) => lock(&done).0.add(report, machine.arenas.len()),
+                Ok(report) => lock(&done).0.push(report.ended()),
                 Err(ServeError::Run(RunError::Aborted { .. })) if !control.has_failed() => {}
                 Err(ServeError::Run(RunError::Stalled { phase: Phase::Online, .. })) => {
                     control.abort(run, "a message did not come in time");
@@ -68,8 +68,9 @@ pub(super) fn serve_runs(
             }
         }
     });
-    let (served, error) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    error.map_or(Ok(served), Err)
+    let (mut reports, error) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.sort_by_key(|report: &RunReport| report.run);
+    error.map_or(Ok(reports), Err)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -163,7 +163,7 @@ impl Peer {
     fn send(&self, bytes: u64) -> Result<()> {
         let (len, phase) = (bytes as u32, Phase::Online);
         let header = Header { len, kind: Kind::Data, phase, message: 0, depth: 0, run: 1 };
-        let frame = Frame { header, payload: vec![7; bytes as usize] };
+        let frame = Frame { header, payload: vec![7; bytes as usize].into() };
         self.link.send(frame).map_err(|_| "the link is closed".into())
     }
 
