@@ -76,7 +76,8 @@ fn a_run_waits_for_what_it_uses_of_the_setup() {
         let (message, info) =
             (0..).zip(&plan.messages).find(|(_, m)| is_its(m)).expect("one of each");
         let (from, payload) = (info.from, vec![0; info.bytes as usize]);
-        let packet = Packet { from, to: role, phase, run, message, depth: 0, payload: payload.into() };
+        let packet =
+            Packet { from, to: role, phase, run, message, depth: 0, payload: payload.into() };
         to.deliver(packet).expect("a message of the plan");
         state.pool().work(Until::Idle, 0, &mut Scratch::new(), &Sent::default());
     };

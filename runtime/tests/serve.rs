@@ -270,7 +270,7 @@ fn a_setup_that_fails_ends_the_session() {
         assert!(start.elapsed() < Duration::from_secs(30), "a role waits for ever");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let mut said = join(threads).into_iter().map(|(_, report)| report.unwrap_err().to_string());
+    let mut said = join(threads).into_values().map(|report| report.unwrap_err().to_string());
     insta::assert_snapshot!(said.next().unwrap(), @"P1 ended: P1: message 4 belongs to the offline phase and came in the setup phase");
     insta::assert_snapshot!(said.next().unwrap(), @"P1: message 4 belongs to the offline phase and came in the setup phase");
 }

@@ -133,7 +133,7 @@ fn transport_us_per_kb() -> std::io::Result<f64> {
     drop(out);
     // Nothing in the thread can fail.
     let _ = reader.join();
-    let us = (cpu_time::of_process() - start).as_secs_f64() * 1e6;
+    let us = cpu_time::of_process().saturating_sub(start).as_secs_f64() * 1e6;
     Ok(us / 2.0 / ((MESSAGES * MESSAGE) as f64 / 1e3))
 }
 

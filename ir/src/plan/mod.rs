@@ -205,7 +205,9 @@ impl Plan {
         };
         let run = role.run_bytes.saturating_add(largest(false));
         let runs = run.saturating_mul(u64::from(self.depth));
-        [runs, largest(true), PROCESS_BYTES].into_iter().fold(role.deploy_bytes, u64::saturating_add)
+        [runs, largest(true), PROCESS_BYTES]
+            .into_iter()
+            .fold(role.deploy_bytes, u64::saturating_add)
     }
 
     /// Sequential openings on the longest path of the online phase.

@@ -51,7 +51,10 @@ pub(super) fn check(plan: &Plan, role: &RolePlan, phase: Phase, op: &StepOp) -> 
             !access.write || region == Region::Run || phase == Phase::Setup,
             "runs do not write what a deployment keeps",
         )?;
-        want(region == Region::Deploy || phase != Phase::Setup, "the setup has no buffers of a run")?;
+        want(
+            region == Region::Deploy || phase != Phase::Setup,
+            "the setup has no buffers of a run",
+        )?;
         want(
             touched[..i].iter().all(|other| !other.conflicts(access)),
             "a step's results do not overlap its operands",

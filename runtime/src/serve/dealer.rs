@@ -37,9 +37,8 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
         let one_run = |arena: &Arc<Arena>, run| one_run(session, &machine, arena, run);
         serve_runs(session, &machine, u64::MAX, begin, one_run)
     };
-    report.runs = machine.with_threads(control, || {
-        machine.setup_beside(control, first, None, &mut report, runs)
-    })?;
+    report.runs = machine
+        .with_threads(control, || machine.setup_beside(control, first, None, &mut report, runs))?;
     report.trace = machine.into_trace();
     Ok(report)
 }

@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn the_steady_state_begins_after_the_setup_and_ends_with_the_last_new_run() {
         let report = |depth, runs: u64| {
-            let run = |run| RunReport { run, cpu_s: run as f64 * 2.0 + 7.0, ..RunReport::default() };
+            let run =
+                |run| RunReport { run, cpu_s: run as f64 * 2.0 + 7.0, ..RunReport::default() };
             Report { runs: (1..=runs).map(run).collect(), ..Report::new(Role::Dealer, depth) }
         };
         let steady = |depth, runs| {
