@@ -1,29 +1,32 @@
 //! What the processor can do at best, to hold the kernels against.
 
 use super::cpu::vectorised;
-use super::{RingWord, Scratch};
+use super::{Cpu, RingWord, Scratch};
 
 /// Multiply-adds of one round of [`multiply_adds`].
-pub const PROBE_ROUND: usize = 256;
+pub const PROBE_ROUND: usize = 768;
 
 /// Does `rounds` times [`PROBE_ROUND`] multiply-adds on words that never leave L1, with the
 /// instructions of `scratch`; the result depends on all of them.
 pub fn multiply_adds<W: RingWord>(rounds: usize, scratch: &Scratch) -> W {
     let mut sums: [W; PROBE_ROUND] = std::array::from_fn(|i| W::from_u64(i as u64));
-    probe(scratch.cpu, &mut sums, rounds);
+    probe(scratch.cpu, &mut sums, rounds, scratch.cpu >= Cpu::Avx512);
     sums.iter().fold(W::ZERO, |all, &sum| all.add(sum))
 }
 
 vectorised! {
-    fn probe<W>(sums: &mut [W; PROBE_ROUND], rounds: usize) = probe_loop;
+    fn probe<W>(sums: &mut [W; PROBE_ROUND], rounds: usize, wide: bool) = probe_loop;
 }
 
-/// Multiplies sixteen vectors of 64 bytes many times over: they stay in registers, and there are enough of
-/// them to hide how long a product takes.
+/// Multiplies vectors of 64 bytes sixteen at a time, many times over, or twelve of 32 bytes: they stay in
+/// registers, and there are enough of them to hide how long a product takes. Where products of 64 bits are
+/// made of smaller ones, words move to L1 and back meanwhile, which costs nothing; with fewer of them the
+/// compiler would not use vectors.
 #[inline(always)]
-fn probe_loop<W: RingWord>(sums: &mut [W; PROBE_ROUND], rounds: usize) {
-    match W::BYTES {
-        4 => sums.as_chunks_mut::<256>().0.iter_mut().for_each(|held| chains(held, rounds)),
+fn probe_loop<W: RingWord>(sums: &mut [W; PROBE_ROUND], rounds: usize, wide: bool) {
+    match (W::BYTES, wide) {
+        (4, true) => sums.as_chunks_mut::<256>().0.iter_mut().for_each(|held| chains(held, rounds)),
+        (4, false) => sums.as_chunks_mut::<96>().0.iter_mut().for_each(|held| chains(held, rounds)),
         _ => sums.as_chunks_mut::<128>().0.iter_mut().for_each(|held| chains(held, rounds)),
     }
 }
@@ -43,7 +46,6 @@ fn chains<W: RingWord, const N: usize>(sums: &mut [W; N], rounds: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Cpu;
 
     #[test]
     fn all_instruction_sets_probe_alike() {

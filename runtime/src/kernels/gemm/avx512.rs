@@ -1,4 +1,4 @@
-//! Microkernels for AVX-512, and the portable one compiled for AVX2.
+//! Microkernels for AVX-512.
 #![expect(unsafe_code, reason = "vector instructions")]
 #![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
@@ -7,31 +7,10 @@ use super::micro::Strip;
 use crate::kernels::RingWord;
 use std::arch::x86_64::*;
 
-/// Runs the portable microkernel compiled for AVX2.
-pub(super) fn avx2<W: RingWord>(strip: Strip<'_, W>) {
-    #[target_feature(enable = "avx2,bmi2")]
-    fn run<W: RingWord>(strip: Strip<'_, W>) {
-        strip.portable();
-    }
-    // SAFETY: callers come from `Strip::run` with `Cpu::Avx2`, which a `Scratch` holds only where the
-    // processor has these instructions.
-    unsafe { run(strip) }
-}
-
 /// Runs AVX-512 microkernels.
 pub(super) fn avx512<W: RingWord>(mut strip: Strip<'_, W>) {
     let lanes = 64 / W::BYTES;
-    let depth: usize = strip.parts.iter().map(|part| part.len).sum();
-    let rows = strip.places.len();
-    assert!(rows > 0 && (1..=strip.width).contains(&strip.cols) && depth > 0);
-    assert!(strip.parts.iter().all(|part| part.len > 0));
-    assert!(strip.out.len() >= (rows - 1) * strip.out_stride + strip.cols);
-    assert!(strip.width < strip.cols + lanes);
-    assert!(strip.panel.len() >= depth * strip.width);
-    assert!(strip.right.len() >= (depth - 1) * strip.right_stride + strip.cols);
-    let place = strip.places.iter().max().unwrap_or(&0);
-    let end = strip.parts.iter().map(|part| part.at + part.len).max().unwrap_or(0);
-    assert!(strip.left.len() >= place + end);
+    strip.check(lanes);
     // SAFETY: callers come from `Strip::run` with `Cpu::Avx512`, which a `Scratch` holds only where
     // the processor has these instructions; the lengths are checked above.
     unsafe {

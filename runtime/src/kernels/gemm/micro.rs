@@ -19,7 +19,10 @@ impl Tiling {
     pub(super) fn of<W: RingWord>(cpu: Cpu) -> Self {
         let width = 64 / W::BYTES;
         match cpu {
-            Cpu::Portable | Cpu::Avx2 => Self { rows: 4, width, lanes: width },
+            Cpu::Portable => Self { rows: 4, width, lanes: width },
+            Cpu::Avx2 if W::BITS == 32 => Self { rows: 6, width, lanes: width / 2 },
+            // A vector of the result takes two of sums.
+            Cpu::Avx2 => Self { rows: 6, width: width / 2, lanes: width / 2 },
             Cpu::Avx512 | Cpu::Amx => Self { rows: 14, width: 2 * width, lanes: width },
         }
     }
@@ -63,7 +66,7 @@ impl<W: RingWord> Strip<'_, W> {
         match cpu {
             Cpu::Portable => self.portable(),
             #[cfg(target_arch = "x86_64")]
-            Cpu::Avx2 => super::avx512::avx2(self),
+            Cpu::Avx2 => super::avx2::avx2(self),
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx512 | Cpu::Amx => super::avx512::avx512(self),
             #[cfg(not(target_arch = "x86_64"))]
@@ -71,13 +74,27 @@ impl<W: RingWord> Strip<'_, W> {
         }
     }
 
-    /// Plain loops over arrays that fit in registers; also compiled for AVX2.
-    #[inline(always)]
-    pub(super) fn portable(mut self) {
+    /// Checks all lengths, for microkernels with vectors of `lanes` words that do not look at them.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn check(&self, lanes: usize) {
+        let depth: usize = self.parts.iter().map(|part| part.len).sum();
+        let rows = self.places.len();
+        assert!(rows > 0 && (1..=self.width).contains(&self.cols) && depth > 0);
+        assert!(self.parts.iter().all(|part| part.len > 0));
+        assert!(self.out.len() >= (rows - 1) * self.out_stride + self.cols);
+        assert!(self.width < self.cols + lanes);
+        assert!(self.panel.len() >= depth * self.width);
+        assert!(self.right.len() >= (depth - 1) * self.right_stride + self.cols);
+        let place = self.places.iter().max().unwrap_or(&0);
+        let end = self.parts.iter().map(|part| part.at + part.len).max().unwrap_or(0);
+        assert!(self.left.len() >= place + end);
+    }
+
+    /// Plain loops over arrays that fit in registers.
+    fn portable(mut self) {
         if W::BITS == 32 { self.by_tiles::<16>() } else { self.by_tiles::<8>() }
     }
 
-    #[inline(always)]
     fn by_tiles<const N: usize>(&mut self) {
         let rows = self.right.chunks(self.right_stride);
         for (to, from) in self.panel.as_chunks_mut::<N>().0.iter_mut().zip(rows) {

@@ -9,6 +9,8 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 mod left;
 mod micro;
@@ -97,8 +99,8 @@ fn blocked<W: RingWord>(
     let grain = 64 / W::BYTES;
     let pitch = block.next_multiple_of(grain) + grain;
     let copied = if crowded(left) { rows * pitch } else { 0 };
-    let memory = at_least(memory, (block + 1) * tiling.width + copied);
-    let skipped = memory.as_ptr().align_offset(64).min(tiling.width);
+    let memory = at_least(memory, block * tiling.width + grain + copied);
+    let skipped = memory.as_ptr().align_offset(64).min(grain);
     let (panel, copies) = memory[skipped..].split_at_mut(block * tiling.width);
     let (mut there, mut parts) = ([0; ROWS], [Part::default(); DEPTH]);
     let here: [usize; ROWS] = std::array::from_fn(|row| row * pitch);
