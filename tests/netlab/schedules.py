@@ -31,6 +31,17 @@ case $NETLAB_PARTY in
 esac
 """
 
+FILL = """
+case $NETLAB_PARTY in
+0) exec {party} fill --config P0.toml --runs {runs} ;;
+1) exec {party} fill --config P1.toml --runs {runs} ;;
+2) exec {party} fill --config dealer.toml --runs {runs} ;;
+3) exec {party} fill --config client.toml --runs {runs} ;;
+esac
+"""
+
+STORED = PARTY.replace("exec {party} serve --config dealer.toml --runs {runs} --json > dealer.json", "exit 0")
+
 
 def call(command, **options):
     """Runs a command; its output matters only if it fails."""
@@ -40,8 +51,8 @@ def call(command, **options):
     return done.stdout
 
 
-def write_configs(folder, plan, weights, threads):
-    """One file per role; the labs' addresses are always the same."""
+def write_configs(folder, plan, weights, threads, stored=False):
+    """One file per role; the labs' addresses are always the same. Stored runs need no dealer."""
     hosts = {"P0": "10.77.0.1:7000", "P1": "10.77.0.2:7000", "dealer": "10.77.0.3:7000"}
     before = {"P0": [], "P1": ["P0"], "dealer": ["P0", "P1"], "client": ["P0", "P1", "dealer"]}
     for role, peers in before.items():
@@ -50,8 +61,8 @@ def write_configs(folder, plan, weights, threads):
             lines += ['listen = "0.0.0.0:7000"', f"threads = {threads}"]
         if role == "P0":
             lines.append(f'weights = "{weights}"')
-        lines += ["stall_s = 600", "[peers]"]
-        lines += [f'{peer} = "{hosts[peer]}"' for peer in peers]
+        lines += [f"store = {str(stored).lower()}", "stall_s = 600", "[peers]"]
+        lines += [f'{peer} = "{hosts[peer]}"' for peer in peers if not (stored and peer == "dealer")]
         with open(os.path.join(folder, f"{role}.toml"), "w") as file:
             file.write("\n".join(lines) + "\n")
 
@@ -93,22 +104,36 @@ def measure(options, model, inputs, link, schedule, depth):
         call(command)
         explained = json.loads(call([options.mpcc, "explain", "--json", plan]))
         forecast = explained["forecast"]
-        write_configs(folder, plan, plan.replace(".plan", ".weights"), options.threads)
+        weights = plan.replace(".plan", ".weights")
         name = explained["inputs"][0]["name"]
         given = f"-i {name}=@{os.path.abspath(inputs)}" if inputs else ""
-        runs = options.runs + depth
-        script = PARTY.format(party=options.party, runs=runs, inputs=given)
+        # Some are in flight while the others start, or end.
+        runs = options.runs + 2 * depth - 1
         report = os.path.join(folder, "lab.json")
         lab = [options.netlab, "run", "--parties", "4", *lab_options(link)]
         lab += ["--timeout", "1800", "--json", report]
-        call(options.prefix + lab + ["--", "sh", "-c", script], cwd=folder)
+        for stored, script in [(False, FILL), (True, STORED)] if options.stored else [(False, PARTY)]:
+            write_configs(folder, plan, weights, options.threads, stored)
+            script = script.format(party=options.party, runs=runs, inputs=given)
+            call(options.prefix + lab + ["--", "sh", "-c", script], cwd=folder)
         with open(os.path.join(folder, "client.json")) as file:
             client = json.load(file)
-        online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth:]]
+        online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth : depth + options.runs]]
         per_run = (client["s_per_run"] or 0.0) * 1e3
         latency = (forecast["online_ms"], statistics.median(online), forecast["lower_bound_ms"])
         throughput = (forecast["predicted_ms_per_run"], per_run, forecast["lower_bound_ms_per_run"])
+        if options.stored:
+            # Predictions are for a live dealer; without one, the busiest party's uplink remains.
+            sent = [role["sent_bytes"] for role in map(explained["roles"].get, ["P0", "P1"])]
+            most = max(bytes["offline"] + bytes["online"] for bytes in sent)
+            throughput = (0.0, per_run, max(most / bytes_per_ms(explained, forecast), forecast["lower_bound_ms"] / depth))
         return latency, throughput, client["first_output_s"] * 1e3, relay_share(report)
+
+
+def bytes_per_ms(explained, forecast):
+    """What an uplink carries: the plan says how long the busiest one is in use online."""
+    sent = [role["sent_bytes"]["online"] for role in explained["roles"].values()]
+    return max(sent) / forecast["wire_ms"]
 
 
 def relay_share(path):
@@ -129,7 +154,8 @@ def main():
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="cores that all hosts share")
     parser.add_argument("--link", action="append", help="netlab profile or RATE,RTT; several times for several")
     parser.add_argument("--cell", action="append", help="SCHEDULE:DEPTH, several times for several")
-    parser.add_argument("--runs", type=int, default=5, help="measured runs; as many as are in flight come before")
+    parser.add_argument("--runs", type=int, default=5, help="measured runs; others come before and after, as many as are in flight")
+    parser.add_argument("--stored", action="store_true", help="fill a store first, and run without the dealer")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", help="where plans and states go for the time being")
     parser.add_argument("--prefix", type=str.split, default=[], help="such as 'chrt -r 1'")

@@ -90,6 +90,9 @@ pub const MAX_DEPTH: u8 = 16;
 /// for the next ones.
 pub const PROCESS_BYTES: u64 = 64 << 20;
 
+/// What a step takes in a process, which has those of all roles.
+const STEP_BYTES: u64 = 512;
+
 /// A model input: the client sends `x + L_x` to every compute party.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputPort {
@@ -196,18 +199,20 @@ impl Plan {
     }
 
     /// Largest resident memory expected of a role's process, in bytes: its buffers, for each run in flight
-    /// one message on its way in or out, one of the setup, which goes on beside the first runs, and [`PROCESS_BYTES`].
-    /// Weights leave the file's memory as they enter the buffers.
+    /// one message on its way in or out, one that is sent in the setup, which goes on beside the first runs, the plan, and
+    /// [`PROCESS_BYTES`]. Weights leave the file's memory as they enter the buffers, and masked ones arrive there.
     pub fn peak_bytes(&self, role: &RolePlan) -> u64 {
-        let largest = |setup: bool| {
-            let own = self.messages.iter().filter(|m| m.from == role.role || m.to == role.role);
-            own.filter(|m| (m.phase == Phase::Setup) == setup).map(|m| m.bytes).max().unwrap_or(0)
+        let largest = |of: &dyn Fn(&Message) -> bool| {
+            self.messages.iter().filter(|m| of(m)).map(|m| m.bytes).max().unwrap_or(0)
         };
-        let run = role.run_bytes.saturating_add(largest(false));
-        let runs = run.saturating_mul(u64::from(self.depth));
-        [runs, largest(true), PROCESS_BYTES]
-            .into_iter()
-            .fold(role.deploy_bytes, u64::saturating_add)
+        let own = role.role;
+        let sent = largest(&|m| m.phase == Phase::Setup && m.from == own);
+        let moved = largest(&|m| m.phase != Phase::Setup && (m.from == own || m.to == own));
+        let runs = role.run_bytes.saturating_add(moved).saturating_mul(u64::from(self.depth));
+        let steps = |role: &RolePlan| Phase::ALL.map(|phase| role.steps(phase).len() as u64);
+        let steps: u64 = self.roles.iter().flat_map(steps).sum();
+        let process = PROCESS_BYTES + STEP_BYTES * steps;
+        [runs, sent, process].into_iter().fold(role.deploy_bytes, u64::saturating_add)
     }
 
     /// Sequential openings on the longest path of the online phase.

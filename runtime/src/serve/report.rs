@@ -171,12 +171,13 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Seconds from one output to the next in the steady state, of the times at which outputs came; `None` of no more than
-/// `depth`, as many as were in flight. Those may come all at once, so the last outputs that make whole groups of
-/// that many are taken.
+/// Seconds from one output to the next in the steady state, of the times at which outputs came. As many as were in
+/// flight, `depth`, may come all at once, so the last outputs that make whole groups of that many are taken; the first
+/// group is that of the setup. `None` where there are too few.
 pub fn seconds_per_run(outputs: &[f64], depth: usize) -> Option<f64> {
     let last = outputs.len().checked_sub(1)?;
-    let runs = last - last.checked_rem(depth)?;
+    let after_first = (last + 1).checked_sub(depth)?;
+    let runs = after_first - after_first.checked_rem(depth)?;
     (runs > 0).then(|| (outputs[last] - outputs[last - runs]) / runs as f64)
 }
 
