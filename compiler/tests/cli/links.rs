@@ -64,7 +64,12 @@ fn peers_that_do_not_answer() {
     assert_snapshot!(refusal(b"SSH-2.0-OpenSSH_9.9\r\n"), @"1: error: what listens at `ADDRESS` is not `mpcc-party echo`; check the port");
     assert_snapshot!(refusal(b""), @"1: error: what listens at `ADDRESS` is not `mpcc-party echo`; check the port");
     assert_snapshot!(refusal(b"mpccLINK\x07\0\0\0\0\0\0\0"), @"1: error: `ADDRESS` measures links by version 7, this build by 1; install the same release at both ends");
-    assert_snapshot!(refusal(b"mpccLINK\x01\0\0\0\0\0\0\0"), @"1: error: the connection to `ADDRESS` broke; try again: failed to fill whole buffer");
+    // How the system says it depends on whether the peer has read what it was sent.
+    let broke = refusal(b"mpccLINK\x01\0\0\0\0\0\0\0");
+    assert!(
+        broke.starts_with("1: error: the connection to `ADDRESS` broke; try again: "),
+        "{broke}"
+    );
     let silent = listening(|listener| drop((listener.accept(), std::thread::park())));
     assert_snapshot!(said(&silent), @"1: error: `ADDRESS` was silent for 5 seconds; it answers one probe at a time, so try again later");
 }
