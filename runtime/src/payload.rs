@@ -2,7 +2,7 @@
 //!
 //! A run sends and receives hundreds of megabytes, a message at a time. Memory that is given back to the system after
 //! each has to be cleared and mapped anew for the next, which costs more than to copy the message. So a payload leaves
-//! its buffer to those after it, whatever became of the message: [`Idle`] has the buffers of the process that wait.
+//! its buffer to those after it, whatever became of the message: `Idle` has the buffers of the process that wait.
 //!
 //! A buffer is taken empty, and only what was then appended to it can be read, so nothing of one message can get
 //! into another. Waiting buffers hold what they held last, as freed memory would: shares and masked values, never a seed.
