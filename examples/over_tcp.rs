@@ -69,6 +69,7 @@ fn predictions(runs: u64) -> anyhow::Result<InferOutcome> {
         state_dir: state.path().join("client"),
         stored: false,
         runs,
+        keep: None,
         connect_within: patience,
         stall: Some(patience),
         trace: None,

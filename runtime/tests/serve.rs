@@ -113,6 +113,7 @@ impl Town {
             state_dir: self.state_dir(Role::Client),
             stored: false,
             runs,
+            keep: None,
             connect_within: Duration::from_secs(10),
             stall: Some(Duration::from_secs(10)),
             trace: None,
@@ -147,7 +148,7 @@ fn runs_over_tcp_cost_what_the_plan_says() {
         check(&outcome, 7);
         let numbers: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "in order, whichever is ready first");
-        assert!(outcome.s_per_run.is_some());
+        assert_eq!(outcome.s_per_run.is_some(), 7 >= 2 * depth, "a group after the first");
         assert_eq!(outcome.report.rounds, town.plan.rounds());
         for (role, report) in join(threads) {
             let report = report.unwrap();
@@ -251,6 +252,17 @@ fn stored_runs(mut town: Town) {
     for role in parties {
         assert!(!Path::new(&town.state_dir(role)).join("store/run-1").exists());
     }
+}
+
+#[test]
+fn a_client_keeps_as_many_outputs_as_it_is_told() {
+    let mut town = Town::new(2);
+    let threads = town.start(&town.roles(), |options| options.runs = Some(3));
+    let (x, _, _) = product_data(Word::W32, N);
+    let outcome = infer(&InferOptions { keep: Some(1), ..town.client(3) }, &[x]).unwrap();
+    check(&outcome, 1);
+    assert_eq!(outcome.report.runs.len(), 3);
+    all_are_well(threads);
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn over_tcp(compiled: &Compiled, case: &Case) -> Result<Vec<Vec<Vec<i64>>>, Box<
         state_dir: state.path().join("client"),
         stored: false,
         runs: RUNS,
+        keep: None,
         connect_within: patience,
         stall: Some(patience),
         log: Arc::new(|_| ()),

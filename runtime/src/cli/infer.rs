@@ -51,6 +51,7 @@ impl Infer {
             state_dir: config.state_dir.clone(),
             stored: config.store,
             runs: self.runs,
+            keep: Some(1),
             connect_within: loaded.connect_within(),
             stall: loaded.stall(),
             trace: None,

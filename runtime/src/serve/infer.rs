@@ -33,6 +33,8 @@ pub struct InferOptions {
     pub stored: bool,
     /// How many runs with these inputs; as many in flight as the plan says.
     pub runs: u64,
+    /// Of how many runs the outputs are kept, the last ones; of all if absent.
+    pub keep: Option<usize>,
     /// How long to wait for the other roles to start.
     pub connect_within: Duration,
     /// How long a message may be late; `None` waits for ever.
@@ -46,7 +48,7 @@ pub struct InferOptions {
 /// What a client gets.
 #[derive(Clone, Debug)]
 pub struct InferOutcome {
-    /// Per run, the outputs in the plan's order.
+    /// Per run whose outputs are kept, those in the plan's order.
     pub outputs: Vec<Vec<Output>>,
     /// Times and bytes.
     pub report: Report,
@@ -80,8 +82,8 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let seconds: Vec<f64> = client.outputs.iter().map(|at| (*at - start).as_secs_f64()).collect();
     let s_per_run = seconds_per_run(&seconds, usize::from(options.plan.depth));
     report.trace = client.trace.map(|(_, trace)| trace);
-    let (outputs, runs) = client.done.into_values().unzip();
-    report.runs = runs;
+    let outputs = client.kept.into_values().collect();
+    report.runs = client.done.into_values().collect();
     Ok(InferOutcome {
         outputs,
         report: report.finish(hub.wire_bytes()),
@@ -156,7 +158,8 @@ struct Client<'a> {
     asked: u64,
     in_flight: BTreeMap<u64, Flight>,
     /// What complete runs gave. Runs are given out in order of their numbers.
-    done: BTreeMap<u64, (Vec<Output>, RunReport)>,
+    done: BTreeMap<u64, RunReport>,
+    kept: BTreeMap<u64, Vec<Output>>,
     /// When outputs came.
     outputs: Vec<Instant>,
     /// Since when the oldest run in flight has waited.
@@ -194,6 +197,7 @@ impl<'a> Client<'a> {
             asked: 0,
             in_flight: BTreeMap::new(),
             done: BTreeMap::new(),
+            kept: BTreeMap::new(),
             outputs: Vec::new(),
             waiting_since: Instant::now(),
             trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
@@ -325,7 +329,11 @@ impl<'a> Client<'a> {
             ..RunReport::default()
         };
         self.in_flight.remove(&run);
-        self.done.insert(run, (outputs, report.ended()));
+        self.done.insert(run, report.ended());
+        self.kept.insert(run, outputs);
+        while self.options.keep.is_some_and(|keep| self.kept.len() > keep) {
+            self.kept.pop_first();
+        }
         self.outputs.push(now);
         self.waiting_since = now;
         Ok(())

@@ -92,6 +92,7 @@ impl Deployment {
                 state_dir: state.path().join("client"),
                 stored: false,
                 runs,
+                keep: Some(1),
                 connect_within: Duration::from_secs(60),
                 stall: Some(Duration::from_secs(600)),
                 trace: trace.then(Clock::new),
