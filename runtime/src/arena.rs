@@ -175,6 +175,28 @@ impl Memory {
         Ok(work(&mut buffers))
     }
 
+    /// Calls `work` with the bytes of a span, which nobody writes meanwhile; see [`Memory::with`].
+    ///
+    /// # Errors
+    /// As [`Memory::with`].
+    pub fn read<R>(&self, span: Span, work: impl FnOnce(&[u8]) -> R) -> Result<R, ArenaError> {
+        self.with(&[Access { span, write: false }], |buffers| match buffers {
+            [Buffer::Read(bytes)] => work(bytes),
+            _ => unreachable!("one access that reads"),
+        })
+    }
+
+    /// Calls `work` with the bytes of a span to write, which nobody else uses meanwhile; see [`Memory::with`].
+    ///
+    /// # Errors
+    /// As [`Memory::with`].
+    pub fn write<R>(&self, span: Span, work: impl FnOnce(&mut [u8]) -> R) -> Result<R, ArenaError> {
+        self.with(&[Access { span, write: true }], |buffers| match buffers {
+            [Buffer::Write(bytes)] => work(bytes),
+            _ => unreachable!("one access that writes"),
+        })
+    }
+
     /// The bytes of a checked access that `Held` holds.
     fn buffer(&self, access: &Access) -> Buffer<'_> {
         let arena = self.arena(access.span.region);

@@ -12,15 +12,15 @@ mod landing;
 
 pub use landing::{Landing, Unwanted};
 
-use crate::arena::{Access, ArenaError, Memory};
+use crate::arena::Memory;
 use crate::error::{PeerError, RunError};
-use crate::kernels::{Buffer, Scratch};
+use crate::kernels::Scratch;
 use crate::mask::Masks;
 use crate::packet::{Counts, Envelope, Packet};
 use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::trace::{Clock, PhaseTrace, Recorder};
-use mpcc_ir::plan::{MessageKind, Phase, Role, Span, Step, StepOp};
+use mpcc_ir::plan::{MessageKind, Phase, Role, Step, StepOp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -48,7 +48,7 @@ pub struct Executor {
     role: Arc<RoleState>,
     phase: Phase,
     run: u64,
-    /// The first run that the setup is needed for; otherwise the run itself.
+    /// The run itself; of the setup, the first run that it is needed for.
     first_run: u64,
     memory: Memory,
     masks: Masks,
@@ -167,8 +167,7 @@ impl Executor {
     /// as if there were no others. The setup comes behind the first run's offline phase, which cannot go on without it,
     /// and before those of later runs.
     pub(crate) fn urgency(&self) -> impl Ord + use<> {
-        let is_setup = self.phase == Phase::Setup;
-        (self.phase != Phase::Online, if is_setup { self.first_run } else { self.run }, is_setup)
+        (self.phase != Phase::Online, self.first_run, self.phase == Phase::Setup)
     }
 
     /// Bytes of messages from `sender` that no step has taken yet.
@@ -383,11 +382,16 @@ impl Executor {
         } else {
             self.complete(&mut state, at, depth);
         }
+        self.tell_if_over(&state);
+        let others = state.ready.len() > 1 || !state.followers.is_empty();
+        state.is_over() || others || state.running == 0
+    }
+
+    /// Wakes who waits for the end of the phase, if this is it.
+    fn tell_if_over(&self, state: &State) {
         if state.is_over() && state.running == 0 {
             self.over.notify_all();
         }
-        let others = state.ready.len() > 1 || !state.followers.is_empty();
-        state.is_over() || others || state.running == 0
     }
 
     /// `at` is done, which other steps waited for.
@@ -466,31 +470,16 @@ impl Executor {
         outbox: &dyn Outbox,
         handed: &mut Handed,
     ) -> Result<(), RunError> {
-        if let StepOp::Send { message, src } = step.op {
-            handed.at = handed.wanted.then(Instant::now);
-            return self
-                .send(message, src, depth, outbox)
-                .map_err(|e| self.role.place(&step.op, e))?;
-        }
-        let _computing = self.role.pool().computing();
-        self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch).map(drop)
-    }
-
-    /// Sends what a buffer holds, which nobody writes meanwhile.
-    fn send(
-        &self,
-        message: u32,
-        src: Span,
-        depth: u32,
-        outbox: &dyn Outbox,
-    ) -> Result<Result<(), RunError>, ArenaError> {
+        let StepOp::Send { message, src } = step.op else {
+            let _computing = self.role.pool().computing();
+            return self.role.execute(&self.memory, &self.masks, &step.op, payload, scratch);
+        };
         let info = &self.role.plan().messages[message as usize];
         let (from, to, phase, run) = (info.from, info.to, self.phase, self.run);
         let envelope = Envelope { from, to, phase, run, message, depth, bytes: src.len };
-        self.memory.with(&[Access { span: src, write: false }], |buffers| match buffers {
-            [Buffer::Read(bytes)] => outbox.send_from(envelope, bytes),
-            _ => unreachable!("one access that reads"),
-        })
+        handed.at = handed.wanted.then(Instant::now);
+        let sent = self.memory.read(src, |bytes| outbox.send_from(envelope, bytes));
+        sent.unwrap_or_else(|error| Err(self.role.place(&step.op, error)))
     }
 
     /// Whether all messages of the phase are here, so that waiting for one is pointless.

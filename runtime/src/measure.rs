@@ -7,6 +7,7 @@ use crate::cpu_time;
 use crate::error::RunError;
 use crate::kernels::Scratch;
 use crate::mask::{Epoch, Masks};
+use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, Span, StepOp};
@@ -62,8 +63,12 @@ pub fn time_steps(
                 None
             };
             let before = cpu_time::of_thread();
-            let sent = state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;
-            drop(sent);
+            if let StepOp::Send { src, .. } = step.op {
+                let copy = memory.read(src, Payload::copy_of);
+                drop(copy.map_err(|error| state.place(&step.op, error))?);
+            } else {
+                state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;
+            }
             let used = cpu_time::of_thread().saturating_sub(before);
             *least = least.min(used.as_secs_f64() * 1e6);
         }

@@ -62,9 +62,7 @@ impl Pool {
     /// Takes a phase back that is over.
     pub fn remove(&self, executor: &Executor) {
         let mut state = self.lock();
-        if let Some(at) =
-            state.open.iter().position(|other| std::ptr::eq(&raw const **other, executor))
-        {
+        if let Some(at) = state.open.iter().position(|other| Arc::as_ptr(other) == executor) {
             state.open.remove(at);
             state.open[at..].iter().for_each(|behind| behind.touch());
         }

@@ -150,7 +150,7 @@ impl RoleState {
         setup.map_or(Ok(()), |setup| setup.wait())
     }
 
-    /// Executes one step; returns the payload of a `Send`, which an executor sends from its buffer instead.
+    /// Executes one step that is not a `Send`.
     pub(crate) fn execute(
         &self,
         memory: &Memory,
@@ -158,7 +158,7 @@ impl RoleState {
         op: &StepOp,
         payload: Option<Payload>,
         scratch: &mut Scratch,
-    ) -> Result<Option<Payload>, RunError> {
+    ) -> Result<(), RunError> {
         let mut touched: Vec<Access> = Vec::new();
         accesses(&self.plan, op, &mut touched);
         let done = memory.with(&touched, |buffers| match self.plan.word {
@@ -201,7 +201,7 @@ impl RoleState {
         payload: Option<Payload>,
         buffers: &mut [Buffer<'_>],
         scratch: &mut Scratch,
-    ) -> Option<Payload> {
+    ) {
         match (op, buffers) {
             (StepOp::Map { program, first, count, values, .. }, operands) => {
                 let program = &self.plan.programs[*program as usize];
@@ -256,11 +256,9 @@ impl RoleState {
                 // The executor makes the step ready when the payload, of the span's length, is here.
                 dst.copy_from_slice(&payload.unwrap_or_default());
             }
-            (StepOp::Send { .. }, [Buffer::Read(src)]) => return Some(Payload::copy_of(src)),
             // `accesses` lists the buffers in the order matched above.
             _ => unreachable!("the buffers of a step are those that `accesses` lists"),
         }
-        None
     }
 }
 

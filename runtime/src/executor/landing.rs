@@ -5,9 +5,7 @@
 //! with any step, its buffer is held while it is written, and no longer: a message may take its time, and a phase that
 //! is called off in the middle ends without it.
 
-use super::{Executor, State};
-use crate::arena::{Access, ArenaError};
-use crate::kernels::Buffer;
+use super::Executor;
 use crate::packet::Envelope;
 use mpcc_ir::plan::{Span, StepOp};
 use std::sync::Arc;
@@ -59,7 +57,7 @@ impl Landing {
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Unwanted> {
         let running = Running::begin(&self.executor).ok_or(Unwanted)?;
-        let done = within(&self.executor, self.rest, read);
+        let done = self.executor.memory.write(self.rest, read);
         drop(running);
         let done = done.map_err(|error| {
             let op = &self.executor.role.steps(self.executor.phase)[self.step].op;
@@ -99,18 +97,6 @@ impl Landing {
     }
 }
 
-/// Holds a part of an arena while `work` writes it.
-fn within<R>(
-    executor: &Executor,
-    span: Span,
-    work: impl FnOnce(&mut [u8]) -> R,
-) -> Result<R, ArenaError> {
-    executor.memory.with(&[Access { span, write: true }], |buffers| match buffers {
-        [Buffer::Write(bytes)] => work(bytes),
-        _ => unreachable!("one access that writes"),
-    })
-}
-
 /// Counts as a thread at a step, so that nobody else gets the arena, until dropped.
 struct Running<'a>(&'a Executor);
 
@@ -131,14 +117,5 @@ impl Drop for Running<'_> {
         let mut state = self.0.lock();
         state.running -= 1;
         self.0.tell_if_over(&state);
-    }
-}
-
-impl Executor {
-    /// Wakes who waits for the end of the phase, if this is it.
-    fn tell_if_over(&self, state: &State) {
-        if state.is_over() && state.running == 0 {
-            self.over.notify_all();
-        }
     }
 }
