@@ -49,7 +49,8 @@ impl Packet {
         Self { from, to, phase, run, message, depth, payload }
     }
 
-    fn envelope(&self) -> Envelope {
+    /// The message without its payload.
+    pub fn envelope(&self) -> Envelope {
         let Self { from, to, phase, run, message, depth, ref payload } = *self;
         Envelope { from, to, phase, run, message, depth, bytes: payload.len() as u64 }
     }

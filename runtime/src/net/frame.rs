@@ -13,6 +13,7 @@
 //!
 //! All integers are little-endian. A length is believed only up to the limit of the link.
 
+use crate::packet::{Envelope, Packet};
 use crate::payload::Payload;
 use mpcc_ir::plan::Phase;
 use std::fmt;
@@ -147,7 +148,20 @@ impl fmt::Debug for Frame {
     }
 }
 
+impl Header {
+    /// The header of a message of the plan.
+    pub fn data(envelope: &Envelope) -> Self {
+        let Envelope { phase, run, message, depth, bytes, .. } = *envelope;
+        Self { len: bytes as u32, kind: Kind::Data, phase, message, depth, run }
+    }
+}
+
 impl Frame {
+    /// A message of the plan.
+    pub fn data(packet: Packet) -> Self {
+        Self { header: Header::data(&packet.envelope()), payload: packet.payload }
+    }
+
     /// A frame that is not a message of the plan.
     pub fn control(kind: Kind, run: u64, payload: Vec<u8>) -> Self {
         let payload = Payload::from(payload);

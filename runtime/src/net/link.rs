@@ -50,10 +50,7 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send(&self, frame: Frame) -> Result<(), Closed> {
-        let bytes = frame.wire_bytes();
-        self.queue.push_patiently(frame)?;
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        self.count(frame.wire_bytes(), self.queue.push_patiently(frame))
     }
 
     /// Queues a frame without waiting.
@@ -61,10 +58,7 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send_now(&self, frame: Frame) -> Result<(), Closed> {
-        let bytes = frame.wire_bytes();
-        self.queue.push(frame)?;
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        self.count(frame.wire_bytes(), self.queue.push(frame))
     }
 
     /// Sends a message: what the connection takes at once from where it is, if nothing is before it, and a copy of
@@ -74,13 +68,20 @@ impl Link {
     /// [`Closed`] where the connection is gone.
     pub fn send_from(&self, header: &Header, payload: &[u8]) -> Result<(), Closed> {
         let bytes = header.bytes();
-        self.queue.push_rest(header, payload, |done| {
+        let sent = self.queue.push_rest(header, payload, |done| {
             // An error is for the thread that writes to find.
             let half = self.half.lock().unwrap_or_else(PoisonError::into_inner);
             try_write_both(half.as_ref()?, &bytes, payload, done).ok()
-        })?;
-        self.sent.fetch_add((HEADER + payload.len()) as u64, Ordering::Relaxed);
-        Ok(())
+        });
+        self.count((HEADER + payload.len()) as u64, sent)
+    }
+
+    /// Counts bytes that have been taken.
+    fn count(&self, bytes: u64, taken: Result<(), Closed>) -> Result<(), Closed> {
+        if taken.is_ok() {
+            self.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Whether the connection is gone.

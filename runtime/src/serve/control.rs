@@ -8,7 +8,7 @@ use crate::mailbox::{Mailbox, ahead};
 use crate::net::frame::{Frame, Header, Kind};
 use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
-use crate::net::link::Link;
+use crate::net::link::{Closed, Link};
 use crate::packet::{Envelope, Packet};
 use crate::payload::Payload;
 use crate::share::Seed;
@@ -160,6 +160,17 @@ impl Control {
 
     pub(super) fn link(&self, role: Role) -> Option<Arc<Link>> {
         self.lock().peers.get(&role).cloned()
+    }
+
+    /// Has the link to a peer send something.
+    fn to_peer(
+        &self,
+        role: Role,
+        send: impl FnOnce(&Link) -> Result<(), Closed>,
+    ) -> Result<(), RunError> {
+        let gone = || RunError::Peer { role: self.role, source: PeerError::HungUp { role } };
+        let link = self.link(role).ok_or_else(gone)?;
+        send(&link).map_err(|Closed| gone())
     }
 
     /// Sends a control frame to every peer of `roles` that is still there.
@@ -549,14 +560,12 @@ impl Begin {
 
 impl Outbox for Control {
     fn send(&self, packet: Packet) -> Result<(), RunError> {
-        let Packet { to, phase, run, message, depth, payload, .. } = packet;
+        let Packet { to, phase, run, .. } = packet;
         if phase == Phase::Setup && matches!(self.mode, Mode::Stored(_)) {
             // It was sent when the store was filled.
             return Ok(());
         }
-        let len = payload.len() as u32;
-        let header = Header { len, kind: Kind::Data, phase, message, depth, run };
-        let frame = Frame { header, payload };
+        let frame = Frame::data(packet);
         if to == Role::Client && self.mode != Mode::Fill {
             let mut guard = self.lock();
             let state = &mut *guard;
@@ -571,22 +580,16 @@ impl Outbox for Control {
             let _ = link.map(|link| link.send(frame));
             return Ok(());
         }
-        let gone = RunError::Peer { role: self.role, source: PeerError::HungUp { role: to } };
-        let link = self.link(to).ok_or_else(|| gone.clone())?;
-        link.send(frame).map_err(|_| gone)
+        self.to_peer(to, |link| link.send(frame))
     }
 
     fn send_from(&self, envelope: Envelope, payload: &[u8]) -> Result<(), RunError> {
-        let Envelope { to, phase, run, message, depth, .. } = envelope;
+        let Envelope { to, phase, .. } = envelope;
         if phase == Phase::Setup || to == Role::Client {
             // It may have to wait, or not to be sent at all.
             return self.send(Packet::new(envelope, Payload::copy_of(payload)));
         }
-        let gone = RunError::Peer { role: self.role, source: PeerError::HungUp { role: to } };
-        let link = self.link(to).ok_or_else(|| gone.clone())?;
-        let len = payload.len() as u32;
-        let header = Header { len, kind: Kind::Data, phase, message, depth, run };
-        link.send_from(&header, payload).map_err(|_| gone)
+        self.to_peer(to, |link| link.send_from(&Header::data(&envelope), payload))
     }
 }
 

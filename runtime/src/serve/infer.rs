@@ -54,8 +54,6 @@ pub struct InferOutcome {
     pub report: Report,
     /// Seconds from the first request to the first output: in a new deployment, with what was left of the setup.
     pub first_output_s: f64,
-    /// Seconds from the first request to the last output.
-    pub wall_s: f64,
     /// Seconds from one output to the next; see [`seconds_per_run`].
     pub s_per_run: Option<f64>,
 }
@@ -74,12 +72,11 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let mut report = Report::new(Role::Client, options.plan.depth);
     let start = Instant::now();
     let result = client.run_all();
-    let wall_s = start.elapsed().as_secs_f64();
     // Parties take a reason for giving up all runs that they have for this client.
     let why = result.as_ref().err().filter(|_| client.has_asked());
     hub.shut_down(u64::MAX, &why.map_or(String::new(), ToString::to_string));
     result?;
-    let seconds: Vec<f64> = client.outputs.iter().map(|at| (*at - start).as_secs_f64()).collect();
+    let seconds: Vec<f64> = client.came.iter().map(|at| (*at - start).as_secs_f64()).collect();
     let s_per_run = seconds_per_run(&seconds, usize::from(options.plan.depth));
     report.trace = client.trace.map(|(_, trace)| trace);
     let outputs = client.kept.into_values().collect();
@@ -88,7 +85,6 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
         outputs,
         report: report.finish(hub.wire_bytes()),
         first_output_s: seconds.first().copied().unwrap_or_default(),
-        wall_s,
         s_per_run,
     })
 }
@@ -157,11 +153,12 @@ struct Client<'a> {
     inputs: &'a [Vec<f32>],
     asked: u64,
     in_flight: BTreeMap<u64, Flight>,
-    /// What complete runs gave. Runs are given out in order of their numbers.
+    /// Complete runs. Runs are given out in order of their numbers.
     done: BTreeMap<u64, RunReport>,
+    /// What the last of them gave.
     kept: BTreeMap<u64, Vec<Output>>,
     /// When outputs came.
-    outputs: Vec<Instant>,
+    came: Vec<Instant>,
     /// Since when the oldest run in flight has waited.
     waiting_since: Instant,
     trace: Option<(Clock, Trace)>,
@@ -198,7 +195,7 @@ impl<'a> Client<'a> {
             in_flight: BTreeMap::new(),
             done: BTreeMap::new(),
             kept: BTreeMap::new(),
-            outputs: Vec::new(),
+            came: Vec::new(),
             waiting_since: Instant::now(),
             trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
         }
@@ -315,7 +312,7 @@ impl<'a> Client<'a> {
             flight.sent = Some(Instant::now());
             for packet in packets {
                 record(&mut self.trace, &packet, Instant::now());
-                self.links.send(packet.to, data(packet))?;
+                self.links.send(packet.to, Frame::data(packet))?;
             }
         }
         let Some((outputs, sent)) = flight.client.outputs().zip(flight.sent) else { return Ok(()) };
@@ -334,7 +331,7 @@ impl<'a> Client<'a> {
         while self.options.keep.is_some_and(|keep| self.kept.len() > keep) {
             self.kept.pop_first();
         }
-        self.outputs.push(now);
+        self.came.push(now);
         self.waiting_since = now;
         Ok(())
     }
@@ -361,12 +358,6 @@ fn stalled(options: &InferOptions, client: &ClientRun) -> ServeError {
     let info = &options.plan.messages[message as usize];
     let (role, phase, kind, from) = (Role::Client, info.phase, info.kind, info.from);
     RunError::Stalled { role, phase, message, kind, from }.into()
-}
-
-fn data(packet: Packet) -> Frame {
-    let Packet { phase, run, message, depth, payload, .. } = packet;
-    let len = payload.len() as u32;
-    Frame { header: Header { len, kind: Kind::Data, phase, message, depth, run }, payload }
 }
 
 /// The client's links, fed by the network thread.
