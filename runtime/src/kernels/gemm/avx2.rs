@@ -11,7 +11,7 @@
 #![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
 use super::even;
-use super::micro::Strip;
+use super::micro::{Strip, by_tiles};
 use crate::kernels::RingWord;
 use std::arch::x86_64::*;
 
@@ -30,38 +30,7 @@ pub(super) fn avx2<W: RingWord>(mut strip: Strip<'_, W>) {
     }
 }
 
-#[target_feature(enable = "avx2,bmi2")]
-unsafe fn by_tiles<W: RingWord, const V: usize>(strip: &mut Strip<'_, W>) {
-    for (begin, end) in even(strip.places.len(), 6) {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            if begin == 0 {
-                by_rows::<W, V, true>(strip, begin, end - begin);
-            } else {
-                by_rows::<W, V, false>(strip, begin, end - begin);
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,bmi2")]
-unsafe fn by_rows<W: RingWord, const V: usize, const FRESH: bool>(
-    strip: &mut Strip<'_, W>,
-    first: usize,
-    rows: usize,
-) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match rows {
-            1 => multiply::<W, 1, V, FRESH>(strip, first),
-            2 => multiply::<W, 2, V, FRESH>(strip, first),
-            3 => multiply::<W, 3, V, FRESH>(strip, first),
-            4 => multiply::<W, 4, V, FRESH>(strip, first),
-            5 => multiply::<W, 5, V, FRESH>(strip, first),
-            _ => multiply::<W, 6, V, FRESH>(strip, first),
-        }
-    }
-}
+by_tiles!("avx2,bmi2", [1 2 3 4 5 6]);
 
 /// Rows of the right operand that are asked of memory ahead of their use.
 const AHEAD: usize = 16;

@@ -3,7 +3,7 @@
 #![allow(clippy::wildcard_imports, reason = "the names of instructions say where they are from")]
 
 use super::even;
-use super::micro::Strip;
+use super::micro::{Strip, by_tiles};
 use crate::kernels::RingWord;
 use std::arch::x86_64::*;
 
@@ -22,46 +22,7 @@ pub(super) fn avx512<W: RingWord>(mut strip: Strip<'_, W>) {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn by_tiles<W: RingWord, const V: usize>(strip: &mut Strip<'_, W>) {
-    for (begin, end) in even(strip.places.len(), 14) {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            if begin == 0 {
-                by_rows::<W, V, true>(strip, begin, end - begin);
-            } else {
-                by_rows::<W, V, false>(strip, begin, end - begin);
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn by_rows<W: RingWord, const V: usize, const FRESH: bool>(
-    strip: &mut Strip<'_, W>,
-    first: usize,
-    rows: usize,
-) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match rows {
-            1 => multiply::<W, 1, V, FRESH>(strip, first),
-            2 => multiply::<W, 2, V, FRESH>(strip, first),
-            3 => multiply::<W, 3, V, FRESH>(strip, first),
-            4 => multiply::<W, 4, V, FRESH>(strip, first),
-            5 => multiply::<W, 5, V, FRESH>(strip, first),
-            6 => multiply::<W, 6, V, FRESH>(strip, first),
-            7 => multiply::<W, 7, V, FRESH>(strip, first),
-            8 => multiply::<W, 8, V, FRESH>(strip, first),
-            9 => multiply::<W, 9, V, FRESH>(strip, first),
-            10 => multiply::<W, 10, V, FRESH>(strip, first),
-            11 => multiply::<W, 11, V, FRESH>(strip, first),
-            12 => multiply::<W, 12, V, FRESH>(strip, first),
-            13 => multiply::<W, 13, V, FRESH>(strip, first),
-            _ => multiply::<W, 14, V, FRESH>(strip, first),
-        }
-    }
-}
+by_tiles!("avx512f,avx512bw,avx512dq,avx512vl", [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
 
 /// Rows of the right operand that are asked of memory ahead of their use.
 const AHEAD: usize = 16;

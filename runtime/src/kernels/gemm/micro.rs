@@ -59,7 +59,34 @@ pub(super) struct Strip<'a, W> {
     pub(super) width: usize,
     /// Whether to add to `out`.
     pub(super) add: bool,
+    /// Rows of a tile, at most; see [`Tiling`].
+    pub(super) tile_rows: usize,
 }
+
+/// Writes `by_tiles`, which computes a strip with the function `multiply` of an instruction set, for tiles of each of
+/// these numbers of rows. The first tile packs the panel.
+#[cfg(target_arch = "x86_64")]
+macro_rules! by_tiles {
+    ($features:literal, [$($rows:literal)*]) => {
+        #[target_feature(enable = $features)]
+        unsafe fn by_tiles<W: RingWord, const V: usize>(strip: &mut Strip<'_, W>) {
+            for (begin, end) in even(strip.places.len(), strip.tile_rows) {
+                // SAFETY: passed on to the caller.
+                unsafe {
+                    match (end - begin, begin == 0) {
+                        $(
+                            ($rows, true) => multiply::<W, $rows, V, true>(strip, begin),
+                            ($rows, false) => multiply::<W, $rows, V, false>(strip, begin),
+                        )*
+                        _ => unreachable!("registers hold the sums of a tile"),
+                    }
+                }
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use by_tiles;
 
 impl<W: RingWord> Strip<'_, W> {
     pub(super) fn run(self, cpu: Cpu) {
@@ -103,7 +130,7 @@ impl<W: RingWord> Strip<'_, W> {
                 _ => to[..self.cols].copy_from_slice(&from[..self.cols]),
             }
         }
-        for (begin, end) in even(self.places.len(), 4) {
+        for (begin, end) in even(self.places.len(), self.tile_rows) {
             match end - begin {
                 1 => self.multiply::<1, N>(begin),
                 2 => self.multiply::<2, N>(begin),

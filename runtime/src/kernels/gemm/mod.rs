@@ -134,6 +134,7 @@ fn blocked<W: RingWord>(
                     cols: tiling.width.min(n - at),
                     width,
                     add: top > 0,
+                    tile_rows: tiling.rows,
                 }
                 .run(cpu);
             }
