@@ -22,25 +22,19 @@ import tempfile
 
 BUILT_IN = os.path.join(os.path.dirname(__file__), "../../compiler/src/cost/default.toml")
 
-PARTY = """
-case $NETLAB_PARTY in
-0) exec {party} serve --config P0.toml --runs {runs} --json > P0.json ;;
-1) exec {party} serve --config P1.toml --runs {runs} --json > P1.json ;;
-2) exec {party} serve --config dealer.toml --runs {runs} --json > dealer.json ;;
-3) exec {party} infer --config client.toml {inputs} --runs {runs} --json > client.json ;;
-esac
-"""
+SERVE = ["{party} serve --config " + f"{role}.toml --runs {{runs}} --json > {role}.json" for role in ["P0", "P1", "dealer"]]
+INFER = "{party} infer --config client.toml {inputs} --runs {runs} --json > client.json"
 
-FILL = """
-case $NETLAB_PARTY in
-0) exec {party} fill --config P0.toml --runs {runs} ;;
-1) exec {party} fill --config P1.toml --runs {runs} ;;
-2) exec {party} fill --config dealer.toml --runs {runs} ;;
-3) exec {party} fill --config client.toml --runs {runs} ;;
-esac
-"""
+# What each host does: with a live dealer; to fill stores; from them, where the dealer has nothing to do.
+LIVE = [*SERVE, INFER]
+FILL = ["{party} fill --config " + f"{role}.toml --runs {{runs}}" for role in ["P0", "P1", "dealer", "client"]]
+STORED = [*SERVE[:2], "true", INFER]
 
-STORED = PARTY.replace("exec {party} serve --config dealer.toml --runs {runs} --json > dealer.json", "exit 0")
+
+def script(commands, **values):
+    """A shell script for all hosts of a lab."""
+    cases = [f"{host}) exec {command.format(**values)} ;;" for host, command in enumerate(commands)]
+    return "\n".join(["case $NETLAB_PARTY in", *cases, "esac"])
 
 
 def call(command, **options):
@@ -112,10 +106,10 @@ def measure(options, model, inputs, link, schedule, depth):
         report = os.path.join(folder, "lab.json")
         lab = [options.netlab, "run", "--parties", "4", *lab_options(link)]
         lab += ["--timeout", "1800", "--json", report]
-        for stored, script in [(False, FILL), (True, STORED)] if options.stored else [(False, PARTY)]:
+        for stored, commands in [(False, FILL), (True, STORED)] if options.stored else [(False, LIVE)]:
             write_configs(folder, plan, weights, options.threads, stored)
-            script = script.format(party=options.party, runs=runs, inputs=given)
-            call(options.prefix + lab + ["--", "sh", "-c", script], cwd=folder)
+            shell = script(commands, party=options.party, runs=runs, inputs=given)
+            call(options.prefix + lab + ["--", "sh", "-c", shell], cwd=folder)
         with open(os.path.join(folder, "client.json")) as file:
             client = json.load(file)
         online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth : depth + options.runs]]
@@ -125,7 +119,7 @@ def measure(options, model, inputs, link, schedule, depth):
         if options.stored:
             # Predictions are for a live dealer; without one, the busiest party's uplink remains.
             sent = [role["sent_bytes"] for role in map(explained["roles"].get, ["P0", "P1"])]
-            most = max(bytes["offline"] + bytes["online"] for bytes in sent)
+            most = max(of_party["offline"] + of_party["online"] for of_party in sent)
             throughput = (0.0, per_run, max(most / bytes_per_ms(explained, forecast), forecast["lower_bound_ms"] / depth))
         return latency, throughput, client["first_output_s"] * 1e3, relay_share(report)
 
