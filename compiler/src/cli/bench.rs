@@ -27,8 +27,8 @@ pub(crate) struct Bench {
     /// The model in the clear; a MODEL that is an ONNX file if absent
     #[arg(long, value_name = "MODEL.onnx")]
     compare: Option<PathBuf>,
-    /// Number of private runs, besides those at the begin, during the setup, and at the end, when fewer are in flight, and
-    /// of clear ones before and after
+    /// Number of private runs that count, and of clear ones before and after; those that begin during the setup, and the
+    /// last ones, beside which fewer are in flight, come on top
     #[arg(long, value_name = "R", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Compute threads of each role; the clear model always has one

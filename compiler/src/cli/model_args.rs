@@ -54,8 +54,8 @@ pub(crate) struct ModelArgs {
     /// Profile of the hosts, from `mpcc profile machine`; the built-in one if absent
     #[arg(long, value_name = "MACHINE.toml")]
     machine: Option<PathBuf>,
-    /// Processor cores of one host that all roles share; if absent a host of its own for each, but for roles that
-    /// are started here, all of this host
+    /// Processor cores that all roles share on one host; if absent, each role has a host of its own, or
+    /// this one with its cores where it is started here
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
 }
