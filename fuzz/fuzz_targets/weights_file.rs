@@ -42,21 +42,5 @@ fn plan() -> Plan {
         masked: vec![],
         mask: None,
     };
-    Plan {
-        name: String::new(),
-        model_digest: [0; 32],
-        weights_digest: [0; 32],
-        word: Word::W32,
-        parties: 2,
-        weights: WeightsMode::Party0,
-        depth: 1,
-        inputs: vec![],
-        outputs: vec![],
-        params: vec![param("w", 2, None), param("scale", 1, Some(vec![1])), param("b", 3, None)],
-        programs: vec![],
-        messages: vec![],
-        roles: vec![],
-        layers: vec![],
-        forecast: None,
-    }
+    Plan { params: vec![param("w", 2, None), param("scale", 1, Some(vec![1])), param("b", 3, None)], ..Plan::empty(Word::W32, 2, WeightsMode::Party0) }
 }

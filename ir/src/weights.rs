@@ -317,21 +317,9 @@ mod tests {
             mask: None,
         };
         Plan {
-            name: String::new(),
-            model_digest: [0; 32],
             weights_digest: weights.digest(),
-            word: weights.word,
-            parties: 2,
-            weights: WeightsMode::Party0,
-            depth: 1,
-            inputs: vec![],
-            outputs: vec![],
             params: vec![param("w", 2, None), param("scale", 3, Some(vec![1, 2, 3]))],
-            programs: vec![],
-            messages: vec![],
-            roles: vec![],
-            layers: vec![],
-            forecast: None,
+            ..Plan::empty(weights.word, 2, WeightsMode::Party0)
         }
     }
 

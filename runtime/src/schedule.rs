@@ -120,26 +120,6 @@ mod tests {
     use super::*;
     use mpcc_ir::plan::{Role, Span, WeightsMode, Word};
 
-    fn plan() -> Plan {
-        Plan {
-            name: String::new(),
-            model_digest: [0; 32],
-            weights_digest: [0; 32],
-            word: Word::W32,
-            parties: 2,
-            weights: WeightsMode::Party0,
-            depth: 1,
-            inputs: vec![],
-            outputs: vec![],
-            params: vec![],
-            programs: vec![],
-            messages: vec![],
-            roles: vec![],
-            layers: vec![],
-            forecast: None,
-        }
-    }
-
     fn step(op: StepOp) -> Step {
         Step { op, after: vec![], priority: 0, layer: 0, predicted_us: (0.0, 0.0) }
     }
@@ -163,8 +143,9 @@ mod tests {
                 .into(),
             online: vec![sum(deploy(64, 4))],
         };
+        let plan = Plan::empty(Word::W32, 2, WeightsMode::Party0);
         let waiting = |phase| {
-            let schedule = Schedule::new(&plan(), &role, phase);
+            let schedule = Schedule::new(&plan, &role, phase);
             [0, 1, 2].map(|step| schedule.dependents_of_setup(step).to_vec())
         };
         assert_eq!(waiting(Phase::Offline), [vec![1, 2, 3, 5], vec![0, 1, 5], vec![2, 5]]);

@@ -259,6 +259,7 @@ fn to_floats<R: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpcc_ir::plan::{WeightsMode, Word};
 
     fn plan() -> Plan {
         let port = |name: &str, dims: &[usize]| InputPort {
@@ -272,21 +273,8 @@ mod tests {
             masked: vec![],
         };
         Plan {
-            name: String::new(),
-            model_digest: [0; 32],
-            weights_digest: [0; 32],
-            word: mpcc_ir::plan::Word::W32,
-            parties: 2,
-            weights: mpcc_ir::plan::WeightsMode::Public,
-            depth: 1,
             inputs: vec![port("a", &[1, 2]), port("b", &[3])],
-            outputs: vec![],
-            params: vec![],
-            programs: vec![],
-            messages: vec![],
-            roles: vec![],
-            layers: vec![],
-            forecast: None,
+            ..Plan::empty(Word::W32, 2, WeightsMode::Public)
         }
     }
 

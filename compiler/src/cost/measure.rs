@@ -94,9 +94,7 @@ fn wake_us() -> std::io::Result<f64> {
 
 /// The way of a message as roles have it: the ends belong to threads that compute.
 fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut out = TcpStream::connect(listener.local_addr()?)?;
-    let (mut incoming, _) = listener.accept()?;
+    let (mut out, mut incoming) = loopback()?;
     out.set_nodelay(true)?;
     let (send, queue) = channel();
     let (deliver, receive) = channel();
@@ -114,13 +112,18 @@ fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
     Ok((send, receive))
 }
 
+/// Both ends of a connection on this host.
+fn loopback() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let out = TcpStream::connect(listener.local_addr()?)?;
+    Ok((out, listener.accept()?.0))
+}
+
 /// Microseconds of a core that one end of a loopback connection takes per kilobyte, half of what both take.
 fn transport_us_per_kb() -> std::io::Result<f64> {
     const MESSAGE: usize = 256 << 10;
     const MESSAGES: usize = 1024;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut out = TcpStream::connect(listener.local_addr()?)?;
-    let (mut incoming, _) = listener.accept()?;
+    let (mut out, mut incoming) = loopback()?;
     let start = cpu_time::of_process();
     let reader = std::thread::spawn(move || {
         let mut message = vec![0; MESSAGE];
@@ -412,21 +415,9 @@ impl Bench {
             online: self.ops.into_iter().map(step).collect(),
         };
         let plan = Plan {
-            name: String::new(),
-            model_digest: [0; 32],
-            weights_digest: [0; 32],
-            word: self.word,
-            parties: 1,
-            weights: WeightsMode::Party0,
-            depth: 1,
-            inputs: vec![],
-            outputs: vec![],
-            params: vec![],
             programs: self.programs,
-            messages: vec![],
             roles: vec![role],
-            layers: vec![],
-            forecast: None,
+            ..Plan::empty(self.word, 1, WeightsMode::Party0)
         };
         time_steps(Arc::new(plan), Role::Party(0), Phase::Online, ROUNDS)
     }

@@ -193,21 +193,12 @@ impl<'a> Base<'a> {
         let layers = layers::layers(self.masked, &traffic);
         let messages = std::mem::take(&mut traffic.messages);
         let plan = Plan {
-            name: String::new(),
-            model_digest: [0; 32],
-            weights_digest: [0; 32],
-            word: options.word,
-            parties: options.parties,
-            weights: options.weights,
             depth: options.depth,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            params: Vec::new(),
             programs: programs.into_list(),
             messages,
             roles,
             layers,
-            forecast: None,
+            ..Plan::empty(options.word, options.parties, options.weights)
         };
         (plan, traffic)
     }

@@ -182,6 +182,27 @@ pub struct Layer {
 }
 
 impl Plan {
+    /// A plan in which nothing happens, for one run at a time; to fill in.
+    pub fn empty(word: Word, parties: u8, weights: WeightsMode) -> Self {
+        Self {
+            name: String::new(),
+            model_digest: [0; 32],
+            weights_digest: [0; 32],
+            word,
+            parties,
+            weights,
+            depth: 1,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            params: Vec::new(),
+            programs: Vec::new(),
+            messages: Vec::new(),
+            roles: Vec::new(),
+            layers: Vec::new(),
+            forecast: None,
+        }
+    }
+
     /// The plan of `role`, if it has one (clients and owners have none).
     pub fn role(&self, role: Role) -> Option<&RolePlan> {
         self.roles.iter().find(|r| r.role == role)

@@ -226,18 +226,6 @@ impl Builder {
     fn new(parties: u8, word: Word, weights: WeightsMode) -> Self {
         let plan = Plan {
             name: "by hand".into(),
-            model_digest: [0; 32],
-            weights_digest: [0; 32],
-            word,
-            parties,
-            weights,
-            depth: 1,
-            inputs: vec![],
-            outputs: vec![],
-            params: vec![],
-            programs: vec![],
-            messages: vec![],
-            roles: vec![],
             layers: vec![Layer {
                 name: "product".into(),
                 op: "Mul".into(),
@@ -247,7 +235,7 @@ impl Builder {
                 online_bytes: 0,
                 correction_bytes: 0,
             }],
-            forecast: None,
+            ..Plan::empty(word, parties, weights)
         };
         Self { plan }
     }
