@@ -90,8 +90,8 @@ pub const MAX_DEPTH: u8 = 16;
 /// for the next ones.
 pub const PROCESS_BYTES: u64 = 64 << 20;
 
-/// What a step takes in a process, which has those of all roles.
-const STEP_BYTES: u64 = 512;
+/// What a step takes in a process, which has those of all roles, with all that it lists.
+const STEP_BYTES: u64 = 1280;
 
 /// A model input: the client sends `x + L_x` to every compute party.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
