@@ -6,7 +6,8 @@ mod common;
 
 use common::{product_data, product_plan};
 use mpcc_ir::codec;
-use mpcc_ir::plan::{Role, Word};
+use mpcc_ir::plan::{Phase, Role, Word};
+use mpcc_runtime::trace::Trace;
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -130,10 +131,12 @@ fn json(output: &Output) -> serde_json::Value {
 #[test]
 fn an_inference_by_five_processes() {
     let site = Site::new();
-    let servers: Vec<Child> = ["P0", "P1", "dealer", "owner"]
-        .iter()
-        .map(|role| site.start(role, &["--json", "--runs", "2"]))
-        .collect();
+    let more = |role| {
+        let trace: &[&str] = if role == "P1" { &["--trace", "P1.json"] } else { &[] };
+        [&["--json", "--runs", "2"], trace].concat()
+    };
+    let servers: Vec<Child> =
+        ["P0", "P1", "dealer", "owner"].map(|role| site.start(role, &more(role))).into();
     let arguments = [
         "infer",
         "--config",
@@ -145,6 +148,8 @@ fn an_inference_by_five_processes() {
         "--runs",
         "2",
         "--json",
+        "--trace",
+        "client.json",
     ];
     let client = json(&site.run(&arguments));
     let (_, _, y) = product_data(Word::W32, N);
@@ -166,6 +171,30 @@ fn an_inference_by_five_processes() {
         assert!(report["peak_rss_bytes"].as_u64().unwrap() > 0);
         assert!(report["sent_bytes"]["setup"].is_u64());
     }
+    let (plan, digest) = codec::read_file(&site.path("a.plan")).unwrap();
+    let trace = |name| Trace::read(&site.path(name), &plan, digest).unwrap();
+    let (of_p1, of_client) = (trace("P1.json"), trace("client.json"));
+    assert_eq!((of_p1.role, of_client.role), (Role::Party(1), Role::Client));
+    assert_eq!((of_p1.runs(), of_client.runs()), (vec![2], vec![2]));
+    let last = of_p1.phases.iter().find(|phase| (phase.run, phase.phase) == (2, Phase::Online));
+    assert_eq!(last.unwrap().steps.len(), plan.role(Role::Party(1)).unwrap().online.len());
+}
+
+#[test]
+fn a_trace_that_cannot_be_is_refused_before_the_run() {
+    let site = Site::new();
+    let refusal = |arguments: &str| site.refusal(&arguments.split_whitespace().collect::<Vec<_>>());
+    insta::assert_snapshot!(refusal("infer --config client.toml --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refusal("serve --config P0.toml --runs 1 --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refusal("serve --config owner.toml --runs 1 --trace t.json"), @"1: error: --trace records steps, and the owner has none; ask the other roles");
+    insta::assert_snapshot!(refusal("serve --config P0.toml --trace t.json"), @"
+    2: error: the following required arguments were not provided:
+      --runs <N>
+
+    Usage: mpcc-party serve --config <TOML> --runs <N> --trace <OUT.json>
+
+    For more information, try '--help'.
+    ");
 }
 
 fn read_back(path: &Path, name: &str) -> Vec<f64> {

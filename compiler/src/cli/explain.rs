@@ -1,7 +1,9 @@
 //! `mpcc explain`: what a plan does, what it costs, what it needs.
 
+use anyhow::{Context as _, bail};
 use mpcc_ir::nn::ClearOp;
 use mpcc_ir::plan::{Forecast, Layer, MessageKind, Phase, Plan, Role, WeightsMode};
+use mpcc_runtime::trace::Trace;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -20,13 +22,17 @@ pub(crate) struct Explain {
     /// Also write a page that shows when each role computes, sends and waits, as the plan predicts
     #[arg(long, value_name = "OUT.html")]
     timeline: Option<PathBuf>,
+    /// What a role has recorded with `--trace`, once for each role: the page shows it beside what the plan predicts
+    #[arg(long, value_name = "ROLE.json", requires = "timeline")]
+    measured: Vec<PathBuf>,
 }
 
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (plan, digest) = super::read_plan(&self.plan)?;
         if let Some(path) = &self.timeline {
-            super::timeline::write_predicted(&self.plan, &plan, path)?;
+            let traces = read_traces(&self.measured, &plan, digest)?;
+            super::timeline::write_page(&self.plan, &plan, &traces, path)?;
         }
         if self.json {
             super::print_json(&as_json(&plan, &digest))
@@ -36,6 +42,24 @@ impl Explain {
             super::print(&as_table(&plan))
         }
     }
+}
+
+/// What each of several roles has recorded.
+fn read_traces(paths: &[PathBuf], plan: &Plan, digest: [u8; 32]) -> anyhow::Result<Vec<Trace>> {
+    let mut traces: Vec<Trace> = Vec::new();
+    for path in paths {
+        let trace = Trace::read(path, plan, digest);
+        let trace = trace.with_context(|| format!("trace `{}`", path.display()))?;
+        if traces.iter().any(|known| known.role == trace.role) {
+            bail!(
+                "`{}` is a second trace of {}; give one for each role",
+                path.display(),
+                trace.role
+            );
+        }
+        traces.push(trace);
+    }
+    Ok(traces)
 }
 
 /// Payload bytes of the plan's messages that satisfy a condition.

@@ -1,9 +1,10 @@
-//! Traces and timelines: `run --trace --timeline`, `explain --timeline`.
+//! Traces and timelines: `run --trace --timeline`, `explain --timeline`, what `mpcc-party --trace` records.
 
 use crate::site::Site;
 use insta::assert_snapshot;
 use mpcc_ir::codec;
 use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, StepOp};
+use mpcc_runtime::trace::{PhaseTrace, StepTime, Trace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -192,10 +193,61 @@ fn a_page_of_both_and_of_what_is_predicted() {
     assert!(window["end"].as_f64().unwrap() >= 3.0 * online);
 }
 
+/// A role's trace of one run in which every step took a microsecond, one after the other.
+fn record(site: &Site, plan: &str, role: Role, file: &str) {
+    let (plan, plan_digest) = codec::read_file(&site.path(plan)).unwrap();
+    let phase = |(at, phase): (u64, Phase)| {
+        let steps = plan.role(role).map_or(0, |own| own.steps(phase).len());
+        let time = |step: usize| {
+            let start_ns = 1_000_000 * (at + 1) + 1_000 * step as u64;
+            StepTime { step: step as u32, thread: 0, start_ns, end_ns: start_ns + 1_000 }
+        };
+        let steps = (0..steps).map(time).collect();
+        let run = u64::from(phase != Phase::Setup);
+        PhaseTrace { run, phase, steps, sent: vec![], received: vec![] }
+    };
+    let phases = (0..).zip(Phase::ALL).map(phase).collect();
+    let trace = Trace { role, threads: 1, depth: 1, plan_digest, phases };
+    trace.write(&site.path(file)).unwrap();
+}
+
+#[test]
+fn a_page_of_what_roles_recorded_on_their_hosts() {
+    let site = Site::compiled();
+    site.predict("some", 3.0);
+    for (role, file) in [(Role::Party(0), "P0.json"), (Role::Dealer, "dealer.json")] {
+        record(&site, "some.plan", role, file);
+    }
+    site.stdout("explain some.plan --timeline t.html --measured P0.json --measured dealer.json");
+    let page = data(&site, "t.html");
+    let plan = site.plan("some.plan");
+    for role in [Role::Party(0), Role::Dealer] {
+        let own = plan.role(role).unwrap();
+        let steps = Phase::ALL.iter().map(|phase| own.steps(*phase).len()).sum::<usize>();
+        assert!(lanes(&page).contains(&format!("{role} measured compute 0: {steps}\n")));
+        assert!(lanes(&page).contains(&format!("{role} predicted compute 0: {steps}\n")));
+    }
+    assert!(!lanes(&page).contains("P1 measured"));
+}
+
 #[test]
 fn refusals() {
     let site = Site::compiled();
+    record(&site, "m.plan", Role::Party(0), "P0.json");
+    let explain = |more: &str| site.refusal(&format!("explain m.plan --timeline t.html {more}"));
+    assert_snapshot!(explain("--measured P0.json --measured P0.json"), @"1: error: `P0.json` is a second trace of P0; give one for each role");
+    assert_snapshot!(explain("--measured none.json"), @"1: error: trace `none.json`: cannot read it: No such file or directory (os error 2)");
+    assert_snapshot!(explain("--measured x.npy"), @"1: error: trace `x.npy`: it is no trace; `mpcc-party serve --trace` and `mpcc-party infer --trace` write them: expected value at line 1 column 1");
+    assert_snapshot!(site.refusal("explain m.plan --measured P0.json"), @"
+    2: error: the following required arguments were not provided:
+      --timeline <OUT.html>
+
+    Usage: mpcc explain --timeline <OUT.html> --measured <ROLE.json> <PLAN>
+
+    For more information, try '--help'.
+    ");
     site.predict("none", 0.0);
+    assert_snapshot!(site.refusal("explain none.plan --timeline t.html --measured P0.json"), @"1: error: trace `P0.json`: it was recorded with another plan; give the plan file that the roles had");
     assert_snapshot!(site.refusal("explain none.plan --timeline t.html"), @"1: error: `none.plan` has no predicted times; measure them: mpcc run none.plan --timeline t.html");
     assert_snapshot!(site.refusal("explain none.plan --timeline none/t.html"), @"1: error: cannot write `none/t.html`; check the directory and the free space: No such file or directory (os error 2)");
     assert_snapshot!(site.refusal("run m.plan --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");

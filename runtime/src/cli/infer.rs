@@ -1,11 +1,12 @@
 //! `mpcc-party infer`.
 
-use super::{load, log};
+use super::{check_trace_file, load, log, write_trace};
 use anyhow::ensure;
 use mpcc_ir::plan::Role;
 use mpcc_runtime::client::Output;
 use mpcc_runtime::serve::{InferOptions, InferOutcome, infer};
 use mpcc_runtime::tensors::{check_output_file, random_inputs, read_inputs, write_outputs};
+use mpcc_runtime::trace::Clock;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub(super) struct Infer {
     /// Print outputs and times as one JSON object
     #[arg(long)]
     json: bool,
+    /// Also write when each message of the last runs came and went; `mpcc explain --measured` shows it
+    #[arg(long, value_name = "OUT.json")]
+    trace: Option<PathBuf>,
 }
 
 impl Infer {
@@ -38,6 +42,7 @@ impl Infer {
         if let Some(path) = &self.output {
             check_output_file(path, &loaded.plan)?;
         }
+        check_trace_file(self.trace.as_deref())?;
         let inputs = if self.input.is_empty() {
             (log())("no input given: using random data");
             random_inputs(&loaded.plan, 1)
@@ -54,7 +59,7 @@ impl Infer {
             keep: Some(1),
             connect_within: loaded.connect_within(),
             stall: loaded.stall(),
-            trace: None,
+            trace: self.trace.is_some().then(Clock::new),
             log: log(),
         };
         let outcome = infer(&options, &inputs)?;
@@ -62,6 +67,7 @@ impl Infer {
         if let Some(path) = &self.output {
             write_outputs(path, last)?;
         }
+        write_trace(self.trace.as_deref(), &outcome.report)?;
         self.print(&outcome, last)
     }
 

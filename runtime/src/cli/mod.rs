@@ -8,6 +8,7 @@ mod serve;
 
 use anyhow::Context as _;
 use mpcc_ir::codec;
+use mpcc_ir::files::check_writable;
 use mpcc_ir::plan::Plan;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::config::Config;
@@ -105,6 +106,21 @@ impl Loaded {
     fn stall(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.config.stall_s)).filter(|limit| !limit.is_zero())
     }
+}
+
+/// Refuses, before the runs, a file that cannot be written after them.
+fn check_trace_file(path: Option<&Path>) -> anyhow::Result<()> {
+    path.map_or(Ok(()), |path| check_writable(path).with_context(|| cannot_write(path)))
+}
+
+/// Writes what a role recorded, where that is wanted.
+fn write_trace(path: Option<&Path>, report: &Report) -> anyhow::Result<()> {
+    let Some((path, trace)) = path.zip(report.trace.as_ref()) else { return Ok(()) };
+    trace.write(path).with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`; check the directory and the free space", path.display())
 }
 
 fn log() -> Log {

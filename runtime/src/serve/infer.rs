@@ -197,7 +197,9 @@ impl<'a> Client<'a> {
             kept: BTreeMap::new(),
             came: Vec::new(),
             waiting_since: Instant::now(),
-            trace: options.trace.map(|clock| (clock, Trace::new(Role::Client, 0, depth))),
+            trace: options
+                .trace
+                .map(|clock| (clock, Trace::new(Role::Client, 0, depth, options.plan_digest))),
         }
     }
 

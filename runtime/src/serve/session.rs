@@ -247,7 +247,8 @@ impl Session {
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
         let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
         let threads = self.options.threads.max(1);
-        let trace = Mutex::new(Trace::new(self.options.role, threads, depth));
+        let digest = self.options.plan_digest;
+        let trace = Mutex::new(Trace::new(self.options.role, threads, depth, digest));
         let trace = self.options.trace.map(|clock| (clock, trace));
         Ok(Machine { role, arenas, threads, stall: self.options.stall, trace })
     }

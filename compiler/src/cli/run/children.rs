@@ -60,7 +60,8 @@ impl Children {
         command.args(["role", "--role", &role.to_string()]);
         command.arg("--plan").arg(local.plan);
         let state = local.state.join(role.to_string());
-        let trace = local.trace.then(|| state.join("trace.json"));
+        // An outside owner of the weights has no steps.
+        let trace = (local.trace && role != Role::Owner).then(|| state.join("trace.json"));
         command.arg("--state").arg(state);
         command.args(["--runs", &local.runs.to_string()]);
         command.args(["--threads", &local.threads.to_string()]);
@@ -90,7 +91,11 @@ impl Children {
     }
 
     /// Waits for all roles to end and collects their reports.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<(Role, Report)>> {
+    pub(crate) fn finish(
+        mut self,
+        plan: &Plan,
+        plan_digest: [u8; 32],
+    ) -> anyhow::Result<Vec<(Role, Report)>> {
         let mut reports = Vec::new();
         for Started { role, child, stdout, trace } in &mut self.children {
             let mut line = String::new();
@@ -101,18 +106,14 @@ impl Children {
             }
             let report: Result<Report, _> = serde_json::from_str(&line);
             let mut report = report.with_context(|| format!("{role} gave no report"))?;
-            if let Some(trace) = trace {
-                report.trace =
-                    read_trace(trace).with_context(|| format!("{role} left no trace"))?;
+            if let Some(path) = trace {
+                let trace = Trace::read(path, plan, plan_digest);
+                report.trace = Some(trace.with_context(|| format!("{role} left no trace"))?);
             }
             reports.push((*role, report));
         }
         Ok(reports)
     }
-}
-
-fn read_trace(path: &Path) -> anyhow::Result<Option<Trace>> {
-    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
 impl Drop for Children {

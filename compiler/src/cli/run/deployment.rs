@@ -100,7 +100,7 @@ impl Deployment {
             },
             inputs,
         )?;
-        let reports = children.finish()?;
+        let reports = children.finish(&self.plan, self.digest)?;
         progress.finish();
         let (forecast, depth) = (self.plan.forecast.clone(), self.plan.depth);
         Ok(Summary { outcome, reports, forecast, depth })

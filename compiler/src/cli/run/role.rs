@@ -50,9 +50,9 @@ impl RoleProcess {
         // Whoever started this process reports why it is not ready.
         let Some(options) = options else { return Ok(()) };
         let report = serve(options)?;
-        if let Some(path) = trace {
-            // Not part of the report's line: it has a record for every step.
-            std::fs::write(path, serde_json::to_vec(&report.trace)?)?;
+        // Not part of the report's line: it has a record for every step.
+        if let Some((path, trace)) = trace.zip(report.trace.as_ref()) {
+            trace.write(&path)?;
         }
         print(&serde_json::to_string(&report)?)
     }

@@ -57,17 +57,27 @@ impl TraceFiles {
     }
 }
 
-/// Writes the page of what a plan predicts; refuses a plan that predicts nothing.
-pub(crate) fn write_predicted(file: &Path, plan: &Plan, path: &Path) -> anyhow::Result<()> {
+/// Writes the page of what a plan predicts, beside what roles have recorded; refuses it where there is neither.
+pub(crate) fn write_page(
+    file: &Path,
+    plan: &Plan,
+    traces: &[Trace],
+    path: &Path,
+) -> anyhow::Result<()> {
     check_file(path)?;
-    let Some(predicted) = History::predicted(plan, None) else {
+    let measured = History::measured(plan, traces);
+    if measured.is_none() && !traces.is_empty() {
+        bail!("the traces have no run; record one with `--trace`");
+    }
+    let predicted = History::predicted(plan, measured.as_ref());
+    if measured.is_none() && predicted.is_none() {
         let file = file.display();
         bail!(
             "`{file}` has no predicted times; measure them: mpcc run {file} --timeline {}",
             path.display()
         );
-    };
-    write_file(path, &page::html(plan, None, Some(&predicted))?)
+    }
+    write_file(path, &page::html(plan, measured.as_ref(), predicted.as_ref())?)
 }
 
 fn check_file(path: &Path) -> anyhow::Result<()> {

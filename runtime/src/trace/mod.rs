@@ -3,6 +3,10 @@
 //! An [`crate::executor::Executor`] that is told to record writes into one slot per step, made before the phase
 //! begins. Times are nanoseconds since the UNIX epoch, so that the roles of one host line up.
 
+mod file;
+
+pub use file::{MAX_TRACE_BYTES, TraceError};
+
 use mpcc_ir::plan::{Phase, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -92,14 +96,16 @@ pub struct Trace {
     pub threads: u16,
     /// How many runs are kept.
     pub depth: usize,
+    /// What identifies the plan.
+    pub plan_digest: [u8; 32],
     /// In the order in which they ended.
     pub phases: Vec<PhaseTrace>,
 }
 
 impl Trace {
     /// Nothing yet.
-    pub(crate) fn new(role: Role, threads: usize, depth: usize) -> Self {
-        Self { role, threads: threads as u16, depth, phases: Vec::new() }
+    pub(crate) fn new(role: Role, threads: usize, depth: usize, plan_digest: [u8; 32]) -> Self {
+        Self { role, threads: threads as u16, depth, plan_digest, phases: Vec::new() }
     }
 
     /// Adds a phase; a new run takes the place of the oldest.
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn a_new_run_takes_the_place_of_the_oldest() {
         for (depth, kept) in [(1, vec![5]), (2, vec![4, 5]), (3, vec![3, 4, 5])] {
-            let mut trace = Trace::new(Role::Dealer, 1, depth);
+            let mut trace = Trace::new(Role::Dealer, 1, depth, [0; 32]);
             let mut add = |run, phase| {
                 let (steps, sent, received) = (vec![], vec![], vec![]);
                 trace.add(PhaseTrace { run, phase, steps, sent, received });
