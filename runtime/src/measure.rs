@@ -7,18 +7,16 @@ use crate::cpu_time;
 use crate::error::RunError;
 use crate::kernels::Scratch;
 use crate::mask::{Epoch, Masks};
-use crate::payload::Payload;
 use crate::role::RoleState;
 use crate::share::Seed;
-use mpcc_ir::plan::{Phase, Plan, Role, Span, StepOp};
+use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
 use std::sync::Arc;
 
 /// Microseconds of processor time of each step of `role` in `phase`, one after another on one thread
 /// in the order of the plan; the least of `rounds` passes over all steps.
 ///
 /// The plan need not be one that could run: roles without a peer and steps that depend on nothing
-/// will do. `Send` is the copy of its payload, `Receive` that into the buffer; a `Load` of a
-/// parameter that is not public counts as nothing.
+/// will do. `Send` and `Receive`, and a `Load` of a parameter that is not public, count as nothing.
 ///
 /// # Errors
 /// A role that the plan does not have, a span outside its arena, or too little memory.
@@ -51,24 +49,15 @@ pub fn time_steps(
     let mut least = vec![f64::INFINITY; state.steps(phase).len()];
     for _ in 0..rounds.max(1) {
         for (step, least) in state.steps(phase).iter().zip(&mut least) {
-            if let StepOp::Load { param, .. } = step.op
-                && plan.params[param as usize].public.is_none()
-            {
+            let is_message = matches!(step.op, StepOp::Send { .. } | StepOp::Receive { .. });
+            let is_absent = matches!(step.op, StepOp::Load { param, .. }
+                if plan.params[param as usize].public.is_none());
+            if is_message || is_absent {
                 *least = 0.0;
                 continue;
             }
-            let payload = if let StepOp::Receive { dst: Span { len, .. }, .. } = step.op {
-                Some(vec![1; len as usize].into())
-            } else {
-                None
-            };
             let before = cpu_time::of_thread();
-            if let StepOp::Send { src, .. } = step.op {
-                let copy = memory.read(src, Payload::copy_of);
-                drop(copy.map_err(|error| state.place(&step.op, error))?);
-            } else {
-                state.execute(&memory, &masks, &step.op, payload, &mut scratch)?;
-            }
+            state.execute(&memory, &masks, &step.op, None, &mut scratch)?;
             let used = cpu_time::of_thread().saturating_sub(before);
             *least = least.min(used.as_secs_f64() * 1e6);
         }

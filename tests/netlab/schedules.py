@@ -12,6 +12,7 @@ first output of a new deployment, with setup and offline phase.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -69,31 +70,40 @@ def lab_options(link):
     return ["--rate", rate, "--rtt", rtt]
 
 
-# Microseconds of a core that the emulator takes for a kilobyte where it delays packets: the share of a core that its
-# documentation has, by the rate. Links without a name are short and fast enough to need none.
-EMULATOR_US_PER_KB = {"lan10g": 0.77, "lan1g": 2.3, "man": 2.5, "wan": 6.6}
+def transport(options, folder, link):
+    """What messages cost the cores that all hosts of a lab share: microseconds to send, carry and receive one, each for a
+    message and for a kilobyte of it."""
+    report = os.path.join(folder, "messages.json")
+    lab = [options.netlab, "run", "--parties", "2", *lab_options(link), "--timeout", "600"]
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "messages.py")
+    call(options.prefix + lab + ["--", sys.executable, program, report])
+    with open(report) as file:
+        small, large = json.load(file)
+    per_kb = [(of_large - of_small) / (large["kb"] - small["kb"]) for of_small, of_large in zip(small["us"], large["us"])]
+    return [(of_small - rate * small["kb"], rate) for of_small, rate in zip(small["us"], per_kb)]
 
 
 def profile(options, folder, link):
-    """The machine profile of hosts that are this machine's network namespaces, with the emulator's part of moving messages."""
+    """The machine profile of hosts that are this machine's network namespaces."""
     with open(options.machine) as file:
         text = file.read()
-    share = EMULATOR_US_PER_KB.get(link, 0.0) / 2
-    more = lambda found: f"{found[1]}{float(found[2]) + share:.4g}"
-    text = re.sub(r"(?m)^(transport_us_per_kb = )(.*)$", more, text)
-    path = os.path.join(folder, "machine.toml")
+    for name, costs in zip(["send", "carry", "receive"], transport(options, folder, link)):
+        for unit, value in zip(["us", "us_per_kb"], costs):
+            text = re.sub(rf"(?m)^{name}_{unit} = .*\n", "", text)
+            text = f"{name}_{unit} = {max(value, 0.0):.3g}\n{text}"
+    path = os.path.join(folder, f"{link}.toml")
     with open(path, "w") as file:
         file.write(text)
     return path
 
 
-def measure(options, model, inputs, link, schedule, depth):
+def measure(options, machine, model, inputs, link, schedule, depth):
     """Milliseconds, predicted, measured and least possible: online, and of a run in steady state; to the first output."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         plan = os.path.join(folder, "m.plan")
         command = [options.mpcc, "compile", model, "-o", plan, "--link", link, "--ring", "32"]
         command += ["--schedule", schedule, "--threads", str(options.threads), "--depth", str(depth)]
-        command += ["--cores", str(options.cores), "--machine", profile(options, folder, link)]
+        command += ["--cores", str(options.cores), "--machine", machine]
         command += ["--calibrate", inputs] if inputs else []
         call(command)
         explained = json.loads(call([options.mpcc, "explain", "--json", plan]))
@@ -159,18 +169,19 @@ def main():
         setattr(options, name, os.path.abspath(getattr(options, name)))
     print("| model | link | schedule, in flight | online: predicted / measured | at least | a run: predicted / measured | at least | first output | emulator |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for model in options.models:
-        model, _, inputs = model.partition(",")
-        label = os.path.basename(model).removesuffix(".onnx")
-        for link in options.link or ["lan10g", "lan1g", "man", "wan"]:
-            for cell in options.cell or ["sequential:1", "layer:1", "pipelined:1", "pipelined:2", "pipelined:4"]:
-                schedule, depth = cell.split(":")
-                online, run, first, relay = measure(options, model, inputs, link, schedule, int(depth))
-                columns = [label, link, f"{schedule}, {depth}"]
-                for predicted, measured, bound in [online, run]:
-                    columns += [f"{predicted:.1f} / {measured:.1f}", f"{bound:.1f}"]
-                columns += [f"{first:.0f}", "-" if relay is None else f"{relay:.0%}"]
-                print("| " + " | ".join(columns) + " |", flush=True)
+    links = options.link or ["lan10g", "lan1g", "man", "wan"]
+    cells = options.cell or ["sequential:1", "layer:1", "pipelined:1", "pipelined:2", "pipelined:4"]
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        machines = {link: profile(options, folder, link) for link in links}
+        for model, link, cell in itertools.product(options.models, links, cells):
+            model, _, inputs = model.partition(",")
+            schedule, depth = cell.split(":")
+            online, run, first, relay = measure(options, machines[link], model, inputs, link, schedule, int(depth))
+            columns = [os.path.basename(model).removesuffix(".onnx"), link, f"{schedule}, {depth}"]
+            for predicted, measured, bound in [online, run]:
+                columns += [f"{predicted:.1f} / {measured:.1f}", f"{bound:.1f}"]
+            columns += [f"{first:.0f}", "-" if relay is None else f"{relay:.0%}"]
+            print("| " + " | ".join(columns) + " |", flush=True)
 
 
 main()

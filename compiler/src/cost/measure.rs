@@ -1,6 +1,7 @@
 //! Measures a machine profile: runs steps of representative shapes on the runtime's kernels.
 
 use super::products::{K, M, N, PATCH_K, PATCH_N, PATCHES, PLANES, Products};
+use super::transport::Transport;
 use super::{Machine, Rates, tile_key};
 use mpcc_ir::Window;
 use mpcc_ir::plan::{
@@ -8,15 +9,10 @@ use mpcc_ir::plan::{
     TileProgram, WeightsMode, Word, WordReg,
 };
 use mpcc_runtime::RunError;
-use mpcc_runtime::cpu_time;
 use mpcc_runtime::kernels::Cpu;
 use mpcc_runtime::measure::time_steps;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Bytes that steps go through in turn: more than a core's own caches hold, as in a run.
 const WINDOW: u64 = 16 << 20;
@@ -45,17 +41,20 @@ pub enum MeasureError {
 /// # Errors
 /// Too little memory, or no loopback connection.
 pub fn machine() -> Result<Machine, MeasureError> {
-    let (ring32, copy_ns) = rates(Word::W32)?;
-    let (ring64, _) = rates(Word::W64)?;
+    let transport = Transport::measure()?;
     Ok(Machine {
         kernels: Cpu::active().name().to_owned(),
         step_us: 1.0,
-        wake_us: round(wake_us()?),
-        copy_us_per_kb: round(copy_ns),
-        transport_us_per_kb: round(transport_us_per_kb()?),
+        wake_us: round(transport.wake_us),
+        send_us: round(transport.send.us),
+        send_us_per_kb: round(transport.send.us_per_kb),
+        carry_us: 0.0,
+        carry_us_per_kb: 0.0,
+        receive_us: round(transport.receive.us),
+        receive_us_per_kb: round(transport.receive.us_per_kb),
         memory_us_per_kb: round(memory_ns()?),
-        ring32,
-        ring64,
+        ring32: rates(Word::W32)?,
+        ring64: rates(Word::W64)?,
     })
 }
 
@@ -64,80 +63,6 @@ fn round(value: f64) -> f64 {
     let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
     let scale = 10_f64.powf(2.0 - digits);
     (value * scale).round() / scale
-}
-
-/// Microseconds that a thread takes to notice that it may go on: a third of the way of a short message
-/// through a thread that writes, a loopback connection and a thread that reads.
-fn wake_us() -> std::io::Result<f64> {
-    const TURNS: u32 = 400;
-    let (ping, pinged) = one_way()?;
-    let (pong, ponged) = one_way()?;
-    let other = std::thread::spawn(move || {
-        while let Ok(byte) = pinged.recv() {
-            if pong.send(byte).is_err() {
-                break;
-            }
-        }
-    });
-    let start = Instant::now();
-    for _ in 0..TURNS {
-        if ping.send(7).is_err() || ponged.recv().is_err() {
-            break;
-        }
-    }
-    let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(6 * TURNS);
-    drop(ping);
-    // Nothing in the thread can fail.
-    let _ = other.join();
-    Ok(us)
-}
-
-/// The way of a message as roles have it: the ends belong to threads that compute.
-fn one_way() -> std::io::Result<(Sender<u8>, Receiver<u8>)> {
-    let (mut out, mut incoming) = loopback()?;
-    out.set_nodelay(true)?;
-    let (send, queue) = channel();
-    let (deliver, receive) = channel();
-    std::thread::spawn(move || {
-        for byte in queue {
-            if out.write_all(&[byte]).is_err() {
-                break;
-            }
-        }
-    });
-    std::thread::spawn(move || {
-        let mut byte = [0];
-        while incoming.read_exact(&mut byte).is_ok() && deliver.send(byte[0]).is_ok() {}
-    });
-    Ok((send, receive))
-}
-
-/// Both ends of a connection on this host.
-fn loopback() -> std::io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let out = TcpStream::connect(listener.local_addr()?)?;
-    Ok((out, listener.accept()?.0))
-}
-
-/// Microseconds of a core that one end of a loopback connection takes per kilobyte, half of what both take.
-fn transport_us_per_kb() -> std::io::Result<f64> {
-    const MESSAGE: usize = 256 << 10;
-    const MESSAGES: usize = 1024;
-    let (mut out, mut incoming) = loopback()?;
-    let start = cpu_time::of_process();
-    let reader = std::thread::spawn(move || {
-        let mut message = vec![0; MESSAGE];
-        while incoming.read_exact(&mut message).is_ok() {}
-    });
-    let message = vec![1; MESSAGE];
-    for _ in 0..MESSAGES {
-        out.write_all(&message)?;
-    }
-    drop(out);
-    // Nothing in the thread can fail.
-    let _ = reader.join();
-    let us = cpu_time::of_process().saturating_sub(start).as_secs_f64() * 1e6;
-    Ok(us / 2.0 / ((MESSAGES * MESSAGE) as f64 / 1e3))
 }
 
 /// The time per kilobyte of a product that is bound by reading a matrix.
@@ -150,8 +75,8 @@ fn memory_ns() -> Result<f64, RunError> {
     Ok(us[at] * 1e3 / ((k * n * 4) as f64))
 }
 
-/// The rates of a ring, and the nanoseconds per byte of handing a message over.
-fn rates(word: Word) -> Result<(Rates, f64), RunError> {
+/// The rates of a ring.
+fn rates(word: Word) -> Result<Rates, RunError> {
     let mut bench = Bench::new(word);
     let grid: Vec<(usize, [usize; 3])> = N
         .iter()
@@ -184,7 +109,6 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
     let grouped = bench.conv(window(3, 1, 1), [8, 28, 4 * PLANE], 4 * PLANE, PLANE);
     let moves = bench.moves();
     let tiles = bench.tiles();
-    let copies = bench.copies();
     let us = bench.run()?;
 
     let macs = |pixels: usize, channels: usize, depth: usize| (pixels * channels * depth) as f64;
@@ -218,15 +142,11 @@ fn rates(word: Word) -> Result<(Rates, f64), RunError> {
         (name, round(ns.max(0.0)))
     };
     let tile_ns = tiles.into_iter().map(per_element).collect();
-    let copy_ns = (us[copies[0]] + us[copies[1]]) * 1e3 / 2.0 / COPIED as f64;
-    Ok((Rates { tile_ns, word_ns, products }, copy_ns))
+    Ok(Rates { tile_ns, word_ns, products })
 }
 
 /// Groups of the measured convolutions in groups.
 const PLANE: usize = 128;
-
-/// Bytes of the measured message.
-const COPIED: u64 = 1 << 18;
 
 /// Steps to be timed, over buffers that follow one another round an arena.
 struct Bench {
@@ -318,13 +238,6 @@ impl Bench {
             ("sum rows", rows),
         ];
         steps.map(|(name, step)| (name, (step, words))).into()
-    }
-
-    /// The copies of a message at its sender and its receiver.
-    fn copies(&mut self) -> [usize; 2] {
-        let [src, dst] = [(); 2].map(|()| self.bytes(COPIED));
-        let send = self.push(StepOp::Send { message: 0, src });
-        [send, self.push(StepOp::Receive { message: 0, dst })]
     }
 
     /// Every instruction of tile programs: its key with a step that has more of it, one that has
@@ -439,7 +352,7 @@ fn with_operand(op: TileOp, at: usize) -> TileOp {
 }
 
 /// Microseconds that each step of a role takes here, and what a profile predicts, by kind of step:
-/// shows where a profile is wrong.
+/// shows where a profile is wrong. Without messages: what those take is a matter of the network as well.
 ///
 /// # Errors
 /// As [`time_steps`].
@@ -455,6 +368,9 @@ pub fn compare(
     let mut kinds: BTreeMap<&'static str, [f64; 2]> = BTreeMap::new();
     let steps = plan.role(role).map_or(&[][..], |own| own.steps(phase));
     for (step, us) in steps.iter().zip(measured) {
+        if matches!(step.op, StepOp::Send { .. } | StepOp::Receive { .. }) {
+            continue;
+        }
         let [predicted, found] = kinds.entry(step.op.mnemonic()).or_default();
         *predicted += costs.step_us(&step.op);
         *found += us;

@@ -8,6 +8,7 @@ pub mod measure;
 mod products;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use link::{Link, LinkError};
 pub use products::Products;
@@ -28,16 +29,33 @@ pub struct Machine {
     pub step_us: f64,
     /// Microseconds until a thread that waits notices that it may go on.
     pub wake_us: f64,
-    /// Microseconds per kilobyte that a compute thread copies to or from the transport.
-    pub copy_us_per_kb: f64,
-    /// Microseconds per kilobyte of a core at either end that moves messages between the transport and the network.
-    pub transport_us_per_kb: f64,
+    /// Microseconds of a compute thread that writes a message to a connection, besides those for its bytes.
+    pub send_us: f64,
+    /// Microseconds per kilobyte of that.
+    pub send_us_per_kb: f64,
+    /// Microseconds for which the system takes the core of that thread once the message has left, besides those for its
+    /// bytes: where one host plays several, it carries messages between them. None where a network card does that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carry_us: f64,
+    /// Microseconds per kilobyte of that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carry_us_per_kb: f64,
+    /// Microseconds of the thread that reads a message into its place, besides those for its bytes. A core that roles
+    /// share has less time for computing.
+    pub receive_us: f64,
+    /// Microseconds per kilobyte of that.
+    pub receive_us_per_kb: f64,
     /// Microseconds per kilobyte of operands that no cache holds.
     pub memory_us_per_kb: f64,
     /// Rates of 32-bit words.
     pub ring32: Rates,
     /// Rates of 64-bit words.
     pub ring64: Rates,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// What work on ring words of one width costs.
@@ -159,9 +177,11 @@ impl<'a> StepCosts<'a> {
                 word(if *inner >= 8 { "sum rows" } else { "sum" }, src.len)
             }
             StepOp::Load { dst, .. } => self.memory_us(dst.len * 2),
-            StepOp::Send { src: span, .. } | StepOp::Receive { dst: span, .. } => {
-                self.machine.copy_us_per_kb * span.len as f64 / 1e3
+            StepOp::Send { src, .. } => {
+                self.machine.send_us + self.machine.send_us_per_kb * src.len as f64 / 1e3
             }
+            // The message is in its place when the step begins.
+            StepOp::Receive { .. } => 0.0,
         }
     }
 

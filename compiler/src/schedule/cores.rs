@@ -1,11 +1,21 @@
 //! Processor cores: of their own for every thread, or those of one host, which all roles share.
 //!
-//! Where there are more threads that work than cores, all of them go on at the same lower speed. So work is timed by
-//! a clock that shows how much each of them has done since the start: it runs slower while more of them work.
+//! Where there are more threads that work than cores, those of one rank go on at the same lower speed; urgent ones, which
+//! are short and wait most of the time, have cores before others, as systems schedule them. So work is timed by
+//! a clock for each rank that shows how much a thread has done since the start: it runs slower while more of them work.
 
 use super::simulate::Nanos;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+/// Who has cores before whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Threads that wait for the network, and wake up for a short time.
+    Urgent,
+    /// Threads that compute.
+    Steady,
+}
 
 /// Work in progress, on simulated cores.
 #[derive(Debug)]
@@ -13,6 +23,13 @@ pub(super) struct Cores<T> {
     /// As many as there are; `None` where every thread has its own.
     shared: Option<f64>,
     now: Nanos,
+    /// By rank.
+    ranks: [Working<T>; 2],
+}
+
+/// Work of one rank.
+#[derive(Debug)]
+struct Working<T> {
     /// What a thread that has worked all along has done.
     done: Nanos,
     /// When which work ends, on the clock of `done`.
@@ -21,7 +38,8 @@ pub(super) struct Cores<T> {
 
 impl<T: Ord + Copy> Cores<T> {
     pub(super) fn new(shared: Option<usize>) -> Self {
-        Self { shared: shared.map(|n| n as f64), now: 0, done: 0, work: BinaryHeap::new() }
+        let rank = || Working { done: 0, work: BinaryHeap::new() };
+        Self { shared: shared.map(|n| n as f64), now: 0, ranks: [rank(), rank()] }
     }
 
     /// Whether threads may have to wait for a core.
@@ -30,35 +48,56 @@ impl<T: Ord + Copy> Cores<T> {
     }
 
     /// Begins work that takes so long alone.
-    pub(super) fn begin(&mut self, takes: Nanos, what: T) {
-        self.work.push(Reverse((self.done + takes, what)));
+    pub(super) fn begin(&mut self, rank: Rank, takes: Nanos, what: T) {
+        let Working { done, work } = &mut self.ranks[rank as usize];
+        work.push(Reverse((*done + takes, what)));
     }
 
     /// When the next work ends if no other begins before.
     pub(super) fn next(&self) -> Option<Nanos> {
-        let Reverse((end, _)) = self.work.peek()?;
-        let left = (end - self.done) as f64 / self.speed();
-        Some(self.now + left.ceil() as Nanos)
+        self.next_of_all().map(|(end, _)| end)
     }
 
     /// The work that ends at the time that `next` has said.
     pub(super) fn finish(&mut self) -> Option<T> {
-        self.now = self.next()?;
-        let Reverse((end, what)) = self.work.pop()?;
-        self.done = end;
+        let (now, rank) = self.next_of_all()?;
+        self.pass(now);
+        let Reverse((end, what)) = self.ranks[rank].work.pop()?;
+        self.ranks[rank].done = end;
         Some(what)
     }
 
-    /// Lets time pass, up to before `next`.
+    /// Lets time pass, up to `next`.
     pub(super) fn pass(&mut self, now: Nanos) {
-        let done = self.done + ((now - self.now) as f64 * self.speed()) as Nanos;
-        self.done = self.work.peek().map_or(done, |Reverse((end, _))| done.min(*end));
+        let speeds = self.speeds();
+        for (rank, speed) in self.ranks.iter_mut().zip(speeds) {
+            let done = rank.done + ((now - self.now) as f64 * speed) as Nanos;
+            rank.done = rank.work.peek().map_or(done, |Reverse((end, _))| done.min(*end));
+        }
         self.now = now;
     }
 
-    /// Part of a core that each thread has.
-    fn speed(&self) -> f64 {
-        self.shared.map_or(1.0, |cores| (cores / self.work.len().max(1) as f64).min(1.0))
+    /// When the next work ends, and its rank.
+    fn next_of_all(&self) -> Option<(Nanos, usize)> {
+        let speeds = self.speeds();
+        let ends = self.ranks.iter().zip(speeds).enumerate().filter_map(|(at, (rank, speed))| {
+            let Reverse((end, _)) = rank.work.peek()?;
+            let left = (end - rank.done) as f64 / speed;
+            // Work for which no core is left goes on when urgent work ends.
+            left.is_finite().then(|| (self.now + left.ceil() as Nanos, at))
+        });
+        ends.min()
+    }
+
+    /// Part of a core that each thread has, by rank.
+    fn speeds(&self) -> [f64; 2] {
+        let Some(mut cores) = self.shared else { return [1.0; 2] };
+        [Rank::Urgent, Rank::Steady].map(|rank| {
+            let working = self.ranks[rank as usize].work.len() as f64;
+            let speed = (cores / working.max(1.0)).min(1.0);
+            cores -= speed * working;
+            speed
+        })
     }
 }
 
@@ -67,17 +106,17 @@ mod tests {
     use super::*;
 
     /// What ends when, of work that begins at 0 but for 9, which takes 10 from 20 on.
-    fn ends(shared: Option<usize>, takes: &[Nanos]) -> Vec<(usize, Nanos)> {
+    fn ends(shared: Option<usize>, takes: &[Nanos], late: Rank) -> Vec<(usize, Nanos)> {
         let mut cores = Cores::new(shared);
         for (what, takes) in takes.iter().enumerate() {
-            cores.begin(*takes, what);
+            cores.begin(Rank::Steady, *takes, what);
         }
         let mut ends = Vec::new();
-        let mut late = Some(20);
+        let mut start = Some(20);
         while let Some(next) = cores.next() {
-            if let Some(start) = late.take_if(|start| *start < next) {
+            if let Some(start) = start.take_if(|start| *start < next) {
                 cores.pass(start);
-                cores.begin(10, 9);
+                cores.begin(late, 10, 9);
                 continue;
             }
             ends.extend(cores.finish().map(|what| (what, next)));
@@ -87,10 +126,22 @@ mod tests {
 
     #[test]
     fn threads_that_share_cores_slow_each_other_down() {
+        let ends = |shared, takes: &[Nanos]| ends(shared, takes, Rank::Steady);
         assert_eq!(ends(None, &[10, 20, 40]), [(0, 10), (1, 20), (9, 30), (2, 40)]);
         assert_eq!(ends(Some(3), &[10, 20, 40]), ends(None, &[10, 20, 40]));
         // Two thirds of a core each while there are three, as again from 20 on, when 1 has 5 left.
         assert_eq!(ends(Some(2), &[10, 20, 40]), [(0, 15), (1, 28), (9, 33), (2, 48)]);
         assert_eq!(ends(Some(1), &[10, 20]), [(0, 20), (1, 40), (9, 40)]);
+    }
+
+    #[test]
+    fn urgent_work_has_cores_before_others() {
+        let ends = |shared, takes: &[Nanos]| ends(shared, takes, Rank::Urgent);
+        assert_eq!(ends(None, &[10, 40]), [(0, 10), (9, 30), (1, 40)]);
+        assert_eq!(ends(Some(2), &[10, 40]), ends(None, &[10, 40]));
+        // From 20 to 30, 1 and 2 have half a core each of what is left.
+        assert_eq!(ends(Some(2), &[10, 30, 40]), [(0, 15), (9, 30), (1, 40), (2, 50)]);
+        // Nothing is left while urgent work has the only core.
+        assert_eq!(ends(Some(1), &[15, 20]), [(9, 30), (0, 40), (1, 45)]);
     }
 }

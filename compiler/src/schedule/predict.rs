@@ -45,7 +45,7 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
 
 /// Microseconds that the cores of a host that all roles share work, evenly; 0 where they do not share one.
 fn shared_core_us(timeline: &Timeline, setting: &Setting) -> f64 {
-    let work = timeline.busy.values().sum::<Nanos>() + timeline.transport;
+    let work = timeline.busy.values().sum::<Nanos>() + timeline.reading;
     setting.cores.map_or(0.0, |cores| micros(work) / cores as f64)
 }
 

@@ -1,10 +1,10 @@
 //! Plays a phase of a plan on made-up hosts: who works on what when, and when the phase ends.
 //!
 //! As the executor does it: a role has a number of compute threads, and each takes the ready step of
-//! the lowest priority number. A message leaves when its `Send` is done and the uplink is free, travels, and
-//! makes its `Receive` ready.
+//! the lowest priority number. A message leaves when its `Send` is done and the uplink is free, travels, is read by a
+//! thread that does only that, and makes its `Receive` ready.
 
-use super::cores::Cores;
+use super::cores::{Cores, Rank};
 use super::network::Network;
 use crate::cost::{Link, Machine, StepCosts};
 use mpcc_ir::plan::{Message, Phase, Plan, Role, StepOp};
@@ -43,8 +43,8 @@ pub(super) struct Timeline {
     pub(super) ends: BTreeMap<Role, Nanos>,
     /// Nanoseconds that each role's threads worked, together.
     pub(super) busy: BTreeMap<Role, Nanos>,
-    /// Nanoseconds that shared cores moved messages.
-    pub(super) transport: Nanos,
+    /// Nanoseconds that shared cores read messages.
+    pub(super) reading: Nanos,
     /// Microseconds that each role's uplink was in use.
     pub(super) wire_us: BTreeMap<Role, f64>,
 }
@@ -223,7 +223,7 @@ impl<'a> Steps<'a> {
             ready: self.roles.iter().map(|_| BinaryHeap::new()).collect(),
             arrivals: BinaryHeap::new(),
             cores: Cores::new(self.setting.cores),
-            moving: BTreeMap::new(),
+            unread: BTreeMap::new(),
             network: Network::new(&self.setting.link),
             times: vec![(0, 0); self.costs.len()],
             timeline: Timeline::default(),
@@ -242,10 +242,10 @@ impl<'a> Steps<'a> {
 enum Work {
     /// A step of a role, by a compute thread.
     Step { step: u32, role: u32 },
-    /// The sender's part in moving a message.
-    Sending { message: u32 },
-    /// The receiver's part.
-    Receiving { message: u32 },
+    /// The system carries a message that a thread of its sender has handed over, instead of that thread.
+    Carrying { message: u32, role: u32 },
+    /// The receiver reads a message.
+    Reading { message: u32 },
 }
 
 struct Play<'a> {
@@ -255,11 +255,11 @@ struct Play<'a> {
     /// Threads of each role without work.
     idle: Vec<usize>,
     ready: Vec<BinaryHeap<Reverse<(u32, u32)>>>,
-    /// When which message is at its receiver's host.
+    /// When which message may be read at its receiver's host; where cores are not shared, when it has been read.
     arrivals: BinaryHeap<Reverse<(Nanos, u32)>>,
     cores: Cores<Work>,
-    /// What each role's transport has to do, the first of it in progress.
-    moving: BTreeMap<Role, VecDeque<(Nanos, Work)>>,
+    /// The messages that each role has to read, the first of them in progress.
+    unread: BTreeMap<Role, VecDeque<u32>>,
     network: Network<'a>,
     times: Vec<(Nanos, Nanos)>,
     timeline: Timeline,
@@ -292,13 +292,12 @@ impl Play<'_> {
                 }
                 (_, Some(now)) => match self.cores.finish() {
                     Some(Work::Step { step, role }) => (Some(self.done(now, step, role)), now),
-                    Some(Work::Sending { message }) => {
-                        self.moved(self.message(message).from);
-                        self.leave(now, message);
-                        (None, now)
+                    Some(Work::Carrying { role, .. }) => {
+                        self.idle[role as usize] += 1;
+                        (Some(role as usize), now)
                     }
-                    Some(Work::Receiving { message }) => {
-                        self.moved(self.message(message).to);
+                    Some(Work::Reading { message }) => {
+                        self.read_next(self.message(message).to);
                         (self.arrived(now, message), now)
                     }
                     None => break,
@@ -311,55 +310,67 @@ impl Play<'_> {
         }
     }
 
-    /// A message is handed to the sender's transport.
+    /// A message is handed to the network.
     fn send(&mut self, now: Nanos, message: u32) {
-        if self.cores.are_shared() {
-            self.transport(message, self.message(message).from, Work::Sending { message });
-        } else {
-            self.leave(now, message);
-        }
-    }
-
-    fn leave(&mut self, now: Nanos, message: u32) {
         let Message { from, to, bytes, .. } = *self.message(message);
-        let arrives = self.network.send(now, from, to, bytes);
-        // The threads that write to and read from the network have to wake up.
-        let arrives = arrives + 2 * self.wake();
-        self.arrivals.push(Reverse((arrives, message)));
+        // The thread that reads from the network has to wake up.
+        let arrives = self.network.send(now, from, to, bytes) + self.wake();
+        let at = if self.cores.are_shared() {
+            // What has arrived is read while the rest is under way.
+            now.max(arrives.saturating_sub(self.reading(message)))
+        } else {
+            arrives + (self.steps.setting.machine.receive_us * 1e3) as Nanos
+        };
+        self.arrivals.push(Reverse((at, message)));
     }
 
-    /// A message is at the receiver's host; says which role may go on.
+    /// What it takes to read a message.
+    fn reading(&self, message: u32) -> Nanos {
+        let machine = &self.steps.setting.machine;
+        self.cost(message, machine.receive_us, machine.receive_us_per_kb)
+    }
+
+    /// What it takes to carry a message.
+    fn carrying(&self, message: u32) -> Nanos {
+        let machine = &self.steps.setting.machine;
+        self.cost(message, machine.carry_us, machine.carry_us_per_kb)
+    }
+
+    fn cost(&self, message: u32, us: f64, us_per_kb: f64) -> Nanos {
+        (us * 1e3 + us_per_kb * self.message(message).bytes as f64) as Nanos
+    }
+
+    /// A message may be read, or has been; says which role may go on.
     fn received(&mut self, now: Nanos, message: u32) -> Option<usize> {
-        if self.cores.are_shared() {
-            self.transport(message, self.message(message).to, Work::Receiving { message });
-            return None;
+        if !self.cores.are_shared() {
+            return self.arrived(now, message);
         }
-        self.arrived(now, message)
+        let to = self.message(message).to;
+        let unread = self.unread.entry(to).or_default();
+        unread.push_back(message);
+        if unread.len() == 1 {
+            self.read(message);
+        }
+        None
+    }
+
+    fn read(&mut self, message: u32) {
+        let takes = self.reading(message);
+        self.timeline.reading += takes;
+        self.cores.begin(Rank::Urgent, takes, Work::Reading { message });
+    }
+
+    /// A role has read a message: each has one thread for that.
+    fn read_next(&mut self, role: Role) {
+        let unread = self.unread.entry(role).or_default();
+        unread.pop_front();
+        if let Some(next) = unread.front().copied() {
+            self.read(next);
+        }
     }
 
     fn message(&self, message: u32) -> &Message {
         &self.steps.plan.messages[message as usize]
-    }
-
-    /// The work of one end with a message: each role has one thread for that.
-    fn transport(&mut self, message: u32, role: Role, work: Work) {
-        let bytes = self.message(message).bytes as f64;
-        let takes = (self.steps.setting.machine.transport_us_per_kb * bytes) as Nanos;
-        self.timeline.transport += takes;
-        let moving = self.moving.entry(role).or_default();
-        moving.push_back((takes, work));
-        if moving.len() == 1 {
-            self.cores.begin(takes, work);
-        }
-    }
-
-    /// A role has moved a message.
-    fn moved(&mut self, role: Role) {
-        let moving = self.moving.entry(role).or_default();
-        moving.pop_front();
-        if let Some((takes, work)) = moving.front() {
-            self.cores.begin(*takes, *work);
-        }
     }
 
     fn wake(&self) -> Nanos {
@@ -381,9 +392,16 @@ impl Play<'_> {
 
     fn done(&mut self, now: Nanos, step: u32, role: u32) -> usize {
         let (steps, at) = (self.steps, role as usize);
-        self.idle[at] += 1;
         self.times[step as usize].1 = now;
         self.timeline.ends.insert(steps.roles[at], now);
+        let carried = steps.sends[step as usize].filter(|message| self.carrying(*message) > 0);
+        if let Some(message) = carried {
+            let takes = self.carrying(message);
+            *self.timeline.busy.entry(steps.roles[at]).or_insert(0) += takes;
+            self.cores.begin(Rank::Steady, takes, Work::Carrying { message, role });
+        } else {
+            self.idle[at] += 1;
+        }
         if let Some(message) = steps.sends[step as usize] {
             self.send(now, message);
         }
@@ -411,7 +429,7 @@ impl Play<'_> {
             self.idle[role] -= 1;
             self.times[step as usize].0 = now + wake;
             *self.timeline.busy.entry(self.steps.roles[role]).or_insert(0) += takes;
-            self.cores.begin(wake + takes, Work::Step { step, role: role as u32 });
+            self.cores.begin(Rank::Steady, wake + takes, Work::Step { step, role: role as u32 });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Timelines worked out by hand: steps cost microseconds of whole kilobytes copied.
+//! Timelines worked out by hand: sends cost microseconds by the kilobyte, receipts nothing but what is said.
 
 use super::simulate::{Setting, Steps};
 use crate::cost::Machine;
@@ -6,10 +6,17 @@ use insta::assert_snapshot;
 use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
 use std::fmt::Write as _;
 
-/// A hundred bytes take 100 us on the wire, 10 us to copy; it takes 50 us to the other host.
+/// A hundred bytes take 100 us on the wire, 10 us to send; it takes 50 us to the other host.
 fn setting(threads: usize) -> Setting {
-    let machine =
-        Machine { step_us: 0.0, wake_us: 0.0, copy_us_per_kb: 100.0, ..Machine::default() };
+    let machine = Machine {
+        step_us: 0.0,
+        wake_us: 0.0,
+        send_us: 0.0,
+        send_us_per_kb: 100.0,
+        receive_us: 0.0,
+        receive_us_per_kb: 0.0,
+        ..Machine::default()
+    };
     // 1 byte per microsecond after the headers of packets; frames have headers of 24 bytes.
     let link = "8.290155440414508mbit,0.1ms".parse().unwrap();
     Setting { machine, link, threads, cores: None }
@@ -73,63 +80,104 @@ const LISTED: [u32; 6] = [0, 1, 2, 3, 4, 5];
 #[test]
 fn messages_queue_at_the_uplink_and_travel() {
     // Message 0 leaves from 7.6 to 107.6, message 1 right behind it until 307.6; each travels 50.
-    assert_snapshot!(timeline(&plan(["", " after [0]"]), 1, &LISTED), @r"
+    assert_snapshot!(timeline(&plan(["", " after [0]"]), 1, &LISTED), @"
     P0 sends 0: 0 to 7.6
     P0 sends 1: 7.6 to 25.2
-    P0 receives 2: 322.8 to 330.4
-    P1 receives 0: 157.6 to 165.2
-    P1 receives 1: 357.6 to 375.2
-    P1 sends 2: 165.2 to 172.8
+    P0 receives 2: 315.2 to 315.2
+    P1 receives 0: 157.6 to 157.6
+    P1 receives 1: 357.6 to 357.6
+    P1 sends 2: 157.6 to 165.2
     wire 300 us of P0
     ");
 }
 
 #[test]
 fn priorities_decide_and_threads_work_at_once() {
-    assert_snapshot!(timeline(&plan(["", " after [0]"]), 1, &[1, 0, 2, 3, 4, 5]), @r"
+    assert_snapshot!(timeline(&plan(["", " after [0]"]), 1, &[1, 0, 2, 3, 4, 5]), @"
     P0 sends 0: 17.6 to 25.2
     P0 sends 1: 0 to 17.6
-    P0 receives 2: 532.8 to 540.4
-    P1 receives 0: 367.6 to 375.2
-    P1 receives 1: 267.6 to 285.2
-    P1 sends 2: 375.2 to 382.8
+    P0 receives 2: 525.2 to 525.2
+    P1 receives 0: 367.6 to 367.6
+    P1 receives 1: 267.6 to 267.6
+    P1 sends 2: 367.6 to 375.2
     wire 300 us of P0
     ");
-    assert_snapshot!(timeline(&plan(["", " after [0, 1]"]), 2, &LISTED), @r"
+    assert_snapshot!(timeline(&plan(["", " after [0, 1]"]), 2, &LISTED), @"
     P0 sends 0: 0 to 7.6
     P0 sends 1: 0 to 17.6
-    P0 receives 2: 532.8 to 540.4
-    P1 receives 0: 157.6 to 165.2
-    P1 receives 1: 357.6 to 375.2
-    P1 sends 2: 375.2 to 382.8
+    P0 receives 2: 515.2 to 515.2
+    P1 receives 0: 157.6 to 157.6
+    P1 receives 1: 357.6 to 357.6
+    P1 sends 2: 357.6 to 365.2
     wire 300 us of P0
     ");
 }
 
 #[test]
-fn roles_on_one_host_share_its_cores_with_the_transport() {
-    let mut shared = Setting { cores: Some(1), ..setting(1) };
-    shared.machine.transport_us_per_kb = 100.0;
-    // While message 0 is handed to the network until 22.8, message 1 is copied at half speed. The first leaves for
-    // 100 and travels 50; the second for 200 from 122.8 on.
-    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
+fn messages_are_read_before_their_receipt() {
+    let mut setting = setting(1);
+    (setting.machine.receive_us, setting.machine.wake_us) = (5.0, 2.0);
+    // Message 0 is there at 157.6; a thread wakes up for 2 and reads it in 5, and the thread that computes wakes up for 2.
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &setting, &LISTED), @"
     P0 sends 0: 0 to 7.6
-    P0 sends 1: 7.6 to 32.8
-    P0 receives 2: 360.8 to 368.4
-    P1 receives 0: 180.4 to 188
-    P1 receives 1: 390.4 to 408
-    P1 sends 2: 188 to 195.6
+    P0 sends 1: 7.6 to 25.2
+    P0 receives 2: 333.2 to 333.2
+    P1 receives 0: 166.6 to 166.6
+    P1 receives 1: 366.6 to 366.6
+    P1 sends 2: 166.6 to 174.2
     wire 300 us of P0
     ");
-    // Two cores are enough for two threads, one that computes and one that moves messages.
+}
+
+#[test]
+fn roles_on_one_host_share_its_cores_with_the_threads_that_read() {
+    let mut shared = Setting { cores: Some(1), ..setting(1) };
+    (shared.machine.receive_us, shared.machine.receive_us_per_kb) = (5.0, 100.0);
+    // Message 0 is read from 145 on, beside its arrival at 157.6, and message 1 from 335 to 357.6.
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
+    P0 sends 0: 0 to 7.6
+    P0 sends 1: 7.6 to 25.2
+    P0 receives 2: 315.2 to 315.2
+    P1 receives 0: 157.6 to 157.6
+    P1 receives 1: 357.6 to 357.6
+    P1 sends 2: 157.6 to 165.2
+    wire 300 us of P0
+    ");
+    // On one core nothing is computed while messages are read: the answer waits until message 1 has been.
+    shared.machine.receive_us = 250.0;
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
+    P0 sends 0: 0 to 7.6
+    P0 sends 1: 7.6 to 548
+    P0 receives 2: 548 to 815.6
+    P1 receives 0: 265.2 to 265.2
+    P1 receives 1: 815.6 to 815.6
+    P1 sends 2: 265.2 to 280.4
+    wire 300 us of P0
+    ");
     shared.cores = Some(2);
     assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &shared, &LISTED), @"
     P0 sends 0: 0 to 7.6
     P0 sends 1: 7.6 to 25.2
-    P0 receives 2: 353.2 to 360.8
-    P1 receives 0: 172.8 to 180.4
-    P1 receives 1: 382.8 to 400.4
-    P1 sends 2: 180.4 to 188
+    P0 receives 2: 530.4 to 530.4
+    P1 receives 0: 265.2 to 265.2
+    P1 receives 1: 532.8 to 532.8
+    P1 sends 2: 265.2 to 272.8
+    wire 300 us of P0
+    ");
+}
+
+#[test]
+fn messages_that_have_left_may_keep_the_core_of_their_sender() {
+    let mut setting = setting(1);
+    (setting.machine.carry_us, setting.machine.carry_us_per_kb) = (2.4, 100.0);
+    // Message 0 leaves at 7.6 as ever; the next one is begun 10 later.
+    assert_snapshot!(timeline_in(&plan(["", " after [0]"]), &setting, &LISTED), @"
+    P0 sends 0: 0 to 7.6
+    P0 sends 1: 17.6 to 35.2
+    P0 receives 2: 315.2 to 315.2
+    P1 receives 0: 157.6 to 157.6
+    P1 receives 1: 357.6 to 357.6
+    P1 sends 2: 157.6 to 165.2
     wire 300 us of P0
     ");
 }
@@ -138,9 +186,6 @@ fn roles_on_one_host_share_its_cores_with_the_transport() {
 fn a_tail_is_the_longest_way_to_the_end() {
     let (plan, setting) = (plan(["", " after [0]"]), setting(1));
     let tails = Steps::new(&plan, Phase::Online, &setting).tails();
-    // Back from the end: 7.6 to receive, 150 under way, 7.6 to send, ...
-    assert_eq!(
-        tails.iter().map(|t| t / 100).collect::<Vec<_>>(),
-        [3304, 2852, 76, 1728, 176, 1652]
-    );
+    // Back from the end: 150 under way, 7.6 to send, ...
+    assert_eq!(tails.iter().map(|t| t / 100).collect::<Vec<_>>(), [3152, 2676, 0, 1576, 0, 1576]);
 }

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""What messages cost the cores of a machine whose network namespaces are hosts; for two hosts of a lab.
+
+Writes, for small and for large messages that come one by one, microseconds of the thread that sends one, of everything
+else on the machine that carries it, as the system and the program that delays packets do, and of the thread that reads
+it. So nothing else may run.
+
+    netlab run --parties 2 --profile lan10g -- tests/netlab/messages.py messages.json
+"""
+
+import glob
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+PORT = 7000
+PAUSE_S = 1e-4
+# Bytes of a message, and how many: about a second for those that a slow link holds up.
+SMALL, LARGE = 1_000, 200_000
+MOST, SECONDS = 2_000, 2.0
+# Places in memory that messages go through in turn: more than caches hold.
+PLACES = 80
+
+
+def used_ns():
+    """Processor time of each thread on the machine, as the scheduler counts it: ticks are too coarse."""
+    used = {}
+    for path in glob.glob("/proc/[0-9]*/task/[0-9]*/schedstat"):
+        try:
+            with open(path) as file:
+                used[int(path.split("/")[4])] = int(file.read().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return used
+
+
+def receive():
+    with socket.create_server(("0.0.0.0", PORT)) as server:
+        connection, _ = server.accept()
+        # Namespaces do not hide threads from one another.
+        connection.sendall(threading.get_native_id().to_bytes(8))
+        places, at = memoryview(bytearray(PLACES * LARGE)), 0
+        while read := connection.recv_into(places[at:], LARGE):
+            at = (at + read) % ((PLACES - 1) * LARGE)
+
+
+def send_all(connection, reader, size):
+    places, writing, count = memoryview(bytes(PLACES * LARGE)), 0, 0
+    before_all, begin = used_ns(), time.monotonic()
+    while count < MOST and time.monotonic() - begin < SECONDS:
+        at = count % PLACES * LARGE
+        before = time.thread_time_ns()
+        connection.sendall(places[at : at + size])
+        writing += time.thread_time_ns() - before
+        count += 1
+        time.sleep(PAUSE_S)
+    # Without threads that have ended.
+    used = {thread: ns - before_all.get(thread, 0) for thread, ns in used_ns().items()}
+    reading = used.pop(reader)
+    used.pop(threading.get_native_id())
+    return {"kb": size / 1e3, "us": [ns / 1e3 / count for ns in [writing, sum(used.values()), reading]]}
+
+
+def send(path):
+    hosts = os.environ["NETLAB_HOSTS"].split(",")
+    while True:
+        try:
+            connection = socket.create_connection((hosts[0], PORT))
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    reader = int.from_bytes(connection.recv(8, socket.MSG_WAITALL))
+    send_all(connection, reader, LARGE)
+    costs = [send_all(connection, reader, size) for size in [SMALL, LARGE]]
+    with open(path, "w") as file:
+        json.dump(costs, file)
+
+
+if os.environ["NETLAB_PARTY"] == "0":
+    receive()
+else:
+    send(sys.argv[1])
