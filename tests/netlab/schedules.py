@@ -124,7 +124,7 @@ def measure(options, machine, model, inputs, link, schedule, depth):
             client = json.load(file)
         online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth : depth + options.runs]]
         per_run = (client["s_per_run"] or 0.0) * 1e3
-        latency = (forecast["online_ms"], statistics.median(online), forecast["lower_bound_ms"])
+        latency = (forecast["online_ms_in_flight"], statistics.median(online), forecast["lower_bound_ms"])
         throughput = (forecast["predicted_ms_per_run"], per_run, forecast["lower_bound_ms_per_run"])
         if options.stored:
             # Predictions are for a live dealer; without one, the busiest party's uplink remains.

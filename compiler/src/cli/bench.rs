@@ -251,7 +251,7 @@ impl Measured<'_> {
             let _ = writeln!(
                 out,
                 "predicted online: {:.4} s, and at least {:.4} s (link {})",
-                forecast.online_us * 1e-6,
+                forecast.run_online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
                 forecast.link,
             );

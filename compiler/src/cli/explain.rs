@@ -106,7 +106,8 @@ fn forecast_json(forecast: &Forecast, depth: u8) -> Value {
         "compute_ms": ms(forecast.compute_us),
         "wire_ms": ms(forecast.wire_us),
         "latency_ms": ms(forecast.latency_us),
-        "predicted_ms_per_run": ms(forecast.us_per_run(depth)),
+        "predicted_ms_per_run": ms(forecast.run_us),
+        "online_ms_in_flight": ms(forecast.run_online_us),
         "lower_bound_ms_per_run": ms(forecast.bound_us_per_run(depth)),
     })
 }
@@ -135,8 +136,9 @@ fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     );
     let _ = writeln!(
         out,
-        "  with {depth} in flight {:.2} ms a run in the steady state, at least {:.2} ms ({:.2} ms compute, {:.2} ms wire)",
-        ms(forecast.us_per_run(depth)),
+        "  with {depth} in flight {:.2} ms a run in the steady state, each {:.2} ms online; a run at least {:.2} ms ({:.2} ms compute, {:.2} ms wire)",
+        ms(forecast.run_us),
+        ms(forecast.run_online_us),
         ms(forecast.bound_us_per_run(depth)),
         ms(forecast.run_compute_us),
         ms(forecast.run_wire_us),

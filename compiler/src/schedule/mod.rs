@@ -5,8 +5,8 @@
 //! 3. `fuse` decides which values need a buffer and joins element-wise operations into tile programs.
 //! 4. `emit` writes the steps of each phase; `bulk` those of linear operations and data movement.
 //! 5. `allocate` places the buffers in arenas; `depend` orders the steps that share bytes.
-//! 6. `predict` plays the plan on a simulated network, for priorities and predicted times; `search`
-//!    does this for many ways to split, and keeps the best.
+//! 6. `predict` plays the plan on simulated hosts and links (`simulate` a phase, `stream` many runs, both by the
+//!    `engine`), for priorities and predicted times; `search` does this for many ways to split, and keeps the best.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -19,6 +19,7 @@ mod bulk;
 mod cores;
 mod depend;
 mod emit;
+mod engine;
 mod fuse;
 mod groups;
 mod layers;
@@ -30,6 +31,7 @@ mod rounds;
 mod search;
 mod simulate;
 mod splits;
+mod stream;
 mod tile;
 
 #[cfg(test)]

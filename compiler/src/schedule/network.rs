@@ -56,6 +56,11 @@ impl<'a> Network<'a> {
         Self { link, free: BTreeMap::new(), connections: BTreeMap::new(), busy_us: BTreeMap::new() }
     }
 
+    /// When a role's uplink is free, in nanoseconds.
+    pub(super) fn free(&self, role: Role) -> Nanos {
+        self.free.get(&role).map_or(0, |us| (us * 1e3).ceil() as Nanos)
+    }
+
     /// When the last byte of a message arrives that is handed to the transport at `now`; both in nanoseconds.
     pub fn send(&mut self, now: Nanos, from: Role, to: Role, bytes: u64) -> Nanos {
         let now_us = now as f64 / 1e3;

@@ -2,6 +2,7 @@
 
 use super::Overlap;
 use super::simulate::{Nanos, Setting, Steps, Timeline};
+use super::stream::{SteadyState, steady_state};
 use mpcc_ir::plan::{Forecast, MessageKind, Phase, Plan, Role, StepOp};
 use std::collections::BTreeMap;
 
@@ -17,11 +18,13 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         ..Forecast::default()
     };
     let (mut work_us, mut wire_us, mut shared_us) = (BTreeMap::new(), BTreeMap::new(), 0.0);
-    for phase in [Phase::Offline, Phase::Online] {
-        let (priorities, timeline) = best(plan, phase, setting);
+    let phases = [Phase::Offline, Phase::Online];
+    let steps = phases.map(|phase| Steps::new(plan, phase, setting));
+    let found = steps.each_ref().map(|steps| best(plan, steps));
+    for (phase, (_, timeline)) in phases.into_iter().zip(&found) {
         add(&mut work_us, timeline.busy.iter().map(|(role, busy)| (*role, micros(*busy))));
         add(&mut wire_us, timeline.wire_us.iter().map(|(role, us)| (*role, *us)));
-        let shared = shared_core_us(&timeline, setting);
+        let shared = shared_core_us(timeline, setting);
         shared_us += shared;
         if phase == Phase::Offline {
             forecast.offline_us = micros(timeline.end());
@@ -35,11 +38,20 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
             let hops = f64::from(plan.rounds() + 2);
             forecast.latency_us = hops * setting.link.one_way_us();
         }
-        write(plan, phase, &priorities, &timeline);
     }
     let alone = most(&work_us) / setting.threads.max(1) as f64;
     forecast.run_compute_us = alone.max(shared_us);
     forecast.run_wire_us = most(&wire_us);
+    let [offline, online] = [0, 1].map(|at| (&steps[at], &found[at].0[..]));
+    let steady = steady_state(setting, usize::from(plan.depth), [offline, online]);
+    let steady = steady.unwrap_or(SteadyState {
+        run_us: forecast.offline_us + forecast.online_us,
+        online_us: forecast.online_us,
+    });
+    (forecast.run_us, forecast.run_online_us) = (steady.run_us, steady.online_us);
+    for (phase, (priorities, timeline)) in phases.into_iter().zip(&found) {
+        write(plan, phase, priorities, timeline);
+    }
     plan.forecast = Some(forecast);
 }
 
@@ -61,7 +73,8 @@ fn most(of_roles: &BTreeMap<Role, f64>) -> f64 {
 
 /// Microseconds of both phases under the priorities that `predict` would choose.
 pub(super) fn times_us(plan: &Plan, setting: &Setting) -> [f64; 2] {
-    [Phase::Offline, Phase::Online].map(|phase| micros(best(plan, phase, setting).1.end()))
+    let phases = [Phase::Offline, Phase::Online];
+    phases.map(|phase| micros(best(plan, &Steps::new(plan, phase, setting)).1.end()))
 }
 
 fn micros(time: Nanos) -> f64 {
@@ -69,10 +82,9 @@ fn micros(time: Nanos) -> f64 {
 }
 
 /// The better of two orders: longest way to the end first, or as the steps are listed.
-fn best(plan: &Plan, phase: Phase, setting: &Setting) -> (Vec<u32>, Timeline) {
-    let steps = Steps::new(plan, phase, setting);
-    let ops: Vec<&StepOp> =
-        plan.roles.iter().flat_map(|role| role.steps(phase)).map(|step| &step.op).collect();
+fn best(plan: &Plan, steps: &Steps<'_>) -> (Vec<u32>, Timeline) {
+    let all_steps = plan.roles.iter().flat_map(|role| role.steps(steps.phase()));
+    let ops: Vec<&StepOp> = all_steps.map(|step| &step.op).collect();
     let tails = steps.tails();
     let number = |mut order: Vec<usize>, key: &dyn Fn(usize) -> (u8, Nanos)| {
         order.sort_by_key(|at| (key(*at), *at));

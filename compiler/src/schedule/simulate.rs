@@ -1,15 +1,11 @@
-//! Plays a phase of a plan on made-up hosts: who works on what when, and when the phase ends.
-//!
-//! As the executor does it: a role has a number of compute threads, and each takes the ready step of
-//! the lowest priority number. A message leaves when its `Send` is done and the uplink is free, travels, is read by a
-//! thread that does only that, and makes its `Receive` ready.
+//! The steps of a phase with what they cost and wait for, and how the phase goes on its own: who works on what when, and
+//! when the phase ends.
 
-use super::cores::{Cores, Rank};
-use super::network::Network;
+use super::engine::{Engine, Notice, Part};
 use crate::cost::{Link, Machine, StepCosts};
 use mpcc_ir::plan::{Message, Phase, Plan, Role, StepOp};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Simulated time in nanoseconds: whole numbers, so that equal plans have equal predictions.
 pub(super) type Nanos = u64;
@@ -137,22 +133,74 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn range(&self, role: usize) -> std::ops::Range<usize> {
+    /// Number of steps of all roles.
+    pub(super) fn len(&self) -> usize {
+        self.costs.len()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Those that have steps.
+    pub(super) fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// The steps of a role, by its index.
+    pub(super) fn range(&self, role: usize) -> Range<usize> {
         self.first[role]..self.first[role + 1]
     }
 
-    fn waiting(&self, at: usize) -> &[u32] {
-        &self.next[self.starts[at] as usize..self.starts[at + 1] as usize]
+    /// The index of the role that a step belongs to.
+    pub(super) fn role_of(&self, step: u32) -> usize {
+        self.first.partition_point(|first| *first <= step as usize) - 1
+    }
+
+    /// Nanoseconds of a compute thread.
+    pub(super) fn cost(&self, step: u32) -> Nanos {
+        self.costs[step as usize]
+    }
+
+    /// The steps of the same role that wait for a step.
+    pub(super) fn waiting(&self, step: u32) -> &[u32] {
+        &self.next[self.starts[step as usize] as usize..self.starts[step as usize + 1] as usize]
+    }
+
+    /// The message that a step sends.
+    pub(super) fn sent(&self, step: u32) -> Option<u32> {
+        self.sends[step as usize]
+    }
+
+    /// The step that receives a message.
+    pub(super) fn receiver(&self, message: u32) -> Option<u32> {
+        self.receiver[message as usize]
     }
 
     /// Steps that the receipt of a message starts with.
-    fn is_receive(&self, at: usize) -> bool {
-        matches!(self.op(at), StepOp::Receive { .. })
+    pub(super) fn is_receive(&self, step: u32) -> bool {
+        let role = self.role_of(step);
+        let op = &self.plan.roles[role].steps(self.phase)[step as usize - self.first[role]].op;
+        matches!(op, StepOp::Receive { .. })
     }
 
-    fn op(&self, at: usize) -> &StepOp {
-        let role = self.first.partition_point(|first| *first <= at) - 1;
-        &self.plan.roles[role].steps(self.phase)[at - self.first[role]].op
+    pub(super) fn message(&self, message: u32) -> &'a Message {
+        &self.plan.messages[message as usize]
+    }
+
+    /// How many messages somebody gets.
+    pub(super) fn count_to(&self, role: Role) -> usize {
+        let is_its = |info: &&Message| info.phase == self.phase && info.to == role;
+        self.plan.messages.iter().filter(is_its).count()
+    }
+
+    /// The messages of those that have no steps, in the order of the plan.
+    pub(super) fn from_outside(&self) -> Vec<u32> {
+        let own = |message: &u32| {
+            let info = self.message(*message);
+            info.phase == self.phase && self.is_outside(info)
+        };
+        (0..self.plan.messages.len() as u32).filter(own).collect()
     }
 
     /// Time from the start of each step to the end of the phase if every host did everything at once:
@@ -162,7 +210,8 @@ impl<'a> Steps<'a> {
         let mut tails = vec![0; self.costs.len()];
         for at in order.into_iter().rev() {
             let at = at as usize;
-            let mut rest = self.waiting(at).iter().map(|n| tails[*n as usize]).max().unwrap_or(0);
+            let mut rest =
+                self.waiting(at as u32).iter().map(|n| tails[*n as usize]).max().unwrap_or(0);
             if let Some(message) = self.sends[at] {
                 let bytes = self.plan.messages[message as usize].bytes;
                 let link = &self.setting.link;
@@ -193,7 +242,7 @@ impl<'a> Steps<'a> {
         while let Some(at) = order.get(done).copied() {
             done += 1;
             let sent = self.sends[at as usize].and_then(|message| self.receiver[message as usize]);
-            for next in self.waiting(at as usize).iter().copied().chain(sent) {
+            for next in self.waiting(at).iter().copied().chain(sent) {
                 missing[next as usize] -= 1;
                 if missing[next as usize] == 0 {
                     order.push(next);
@@ -204,8 +253,9 @@ impl<'a> Steps<'a> {
     }
 
     /// How many events each step waits for.
-    fn missing(&self) -> Vec<u32> {
-        let events = |at: usize| self.after[at].len() as u32 + u32::from(self.is_receive(at));
+    pub(super) fn missing(&self) -> Vec<u32> {
+        let events =
+            |at: usize| self.after[at].len() as u32 + u32::from(self.is_receive(at as u32));
         (0..self.costs.len()).map(events).collect()
     }
 
@@ -213,223 +263,33 @@ impl<'a> Steps<'a> {
         !self.roles.contains(&message.from)
     }
 
-    /// Plays the phase with the given priorities.
+    /// Plays the phase with the given priorities: everybody begins at once.
     pub(super) fn play(&self, priorities: &[u32]) -> Timeline {
-        let mut play = Play {
-            steps: self,
-            priorities,
-            missing: self.missing(),
-            idle: vec![self.setting.threads.max(1); self.roles.len()],
-            ready: self.roles.iter().map(|_| BinaryHeap::new()).collect(),
-            arrivals: BinaryHeap::new(),
-            cores: Cores::new(self.setting.cores),
-            unread: BTreeMap::new(),
-            network: Network::new(&self.setting.link),
-            times: vec![(0, 0); self.costs.len()],
-            timeline: Timeline::default(),
-        };
-        play.run();
-        let Play { times, mut timeline, network, .. } = play;
-        timeline.wire_us = network.busy_us;
-        timeline.steps =
-            (0..self.roles.len()).map(|role| times[self.range(role)].to_vec()).collect();
-        timeline
-    }
-}
-
-/// Work that ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
-    /// A step of a role, by a compute thread.
-    Step { step: u32, role: u32 },
-    /// The system carries a message that a thread of its sender has handed over, instead of that thread.
-    Carrying { message: u32, role: u32 },
-    /// The receiver reads a message.
-    Reading { message: u32 },
-}
-
-struct Play<'a> {
-    steps: &'a Steps<'a>,
-    priorities: &'a [u32],
-    missing: Vec<u32>,
-    /// Threads of each role without work.
-    idle: Vec<usize>,
-    ready: Vec<BinaryHeap<Reverse<(u32, u32)>>>,
-    /// When which message may be read at its receiver's host; where cores are not shared, when it has been read.
-    arrivals: BinaryHeap<Reverse<(Nanos, u32)>>,
-    cores: Cores<Work>,
-    /// The messages that each role has to read, the first of them in progress.
-    unread: BTreeMap<Role, VecDeque<u32>>,
-    network: Network<'a>,
-    times: Vec<(Nanos, Nanos)>,
-    timeline: Timeline,
-}
-
-impl Play<'_> {
-    fn run(&mut self) {
-        for role in 0..self.idle.len() {
-            for at in self.steps.range(role) {
-                if self.missing[at] == 0 {
-                    self.ready[role].push(Reverse((self.priorities[at], at as u32)));
-                }
-            }
-            self.start(role, 0);
+        let parts = vec![Part::new(self, priorities, 0)];
+        let mut engine: Engine<'_, ()> = Engine::new(self.setting, parts, false);
+        let mut ends = BTreeMap::new();
+        for role in 0..self.roles.len() {
+            engine.begin(0, role);
         }
-        // Who has no steps sends at once, in the order of the plan.
-        for message in 0..self.steps.plan.messages.len() {
-            let info = &self.steps.plan.messages[message];
-            if info.phase == self.steps.phase && self.steps.is_outside(info) {
-                self.send(0, message as u32);
-            }
+        // In the order of the plan.
+        for message in self.from_outside() {
+            engine.send(0, message);
         }
-        loop {
-            let arrival = self.arrivals.peek().map(|Reverse((at, _))| *at);
-            let role = match (arrival, self.cores.next()) {
-                (Some(now), end) if end.is_none_or(|end| now <= end) => {
-                    self.cores.pass(now);
-                    let Some(Reverse((_, message))) = self.arrivals.pop() else { break };
-                    (self.received(now, message), now)
-                }
-                (_, Some(now)) => match self.cores.finish() {
-                    Some(Work::Step { step, role }) => (Some(self.done(now, step, role)), now),
-                    Some(Work::Carrying { role, .. }) => {
-                        self.idle[role as usize] += 1;
-                        (Some(role as usize), now)
-                    }
-                    Some(Work::Reading { message }) => {
-                        self.read_next(self.message(message).to);
-                        (self.arrived(now, message), now)
-                    }
-                    None => break,
-                },
-                (_, None) => break,
+        while let Some(notice) = engine.next() {
+            let role = match notice {
+                Notice::Done { role, .. } => self.roles[role],
+                Notice::Outside { message, .. } => self.message(message).to,
+                Notice::Held { .. } | Notice::Signal(()) => continue,
             };
-            if let (Some(role), now) = role {
-                self.start(role, now);
-            }
+            ends.insert(role, engine.now());
         }
-    }
-
-    /// A message is handed to the network.
-    fn send(&mut self, now: Nanos, message: u32) {
-        let Message { from, to, bytes, .. } = *self.message(message);
-        // The thread that reads from the network has to wake up.
-        let arrives = self.network.send(now, from, to, bytes) + self.wake();
-        let at = if self.cores.are_shared() {
-            // What has arrived is read while the rest is under way.
-            now.max(arrives.saturating_sub(self.reading(message)))
-        } else {
-            arrives + (self.steps.setting.machine.receive_us * 1e3) as Nanos
-        };
-        self.arrivals.push(Reverse((at, message)));
-    }
-
-    /// What it takes to read a message.
-    fn reading(&self, message: u32) -> Nanos {
-        let machine = &self.steps.setting.machine;
-        self.cost(message, machine.receive_us, machine.receive_us_per_kb)
-    }
-
-    /// What it takes to carry a message.
-    fn carrying(&self, message: u32) -> Nanos {
-        let machine = &self.steps.setting.machine;
-        self.cost(message, machine.carry_us, machine.carry_us_per_kb)
-    }
-
-    fn cost(&self, message: u32, us: f64, us_per_kb: f64) -> Nanos {
-        (us * 1e3 + us_per_kb * self.message(message).bytes as f64) as Nanos
-    }
-
-    /// A message may be read, or has been; says which role may go on.
-    fn received(&mut self, now: Nanos, message: u32) -> Option<usize> {
-        if !self.cores.are_shared() {
-            return self.arrived(now, message);
-        }
-        let to = self.message(message).to;
-        let unread = self.unread.entry(to).or_default();
-        unread.push_back(message);
-        if unread.len() == 1 {
-            self.read(message);
-        }
-        None
-    }
-
-    fn read(&mut self, message: u32) {
-        let takes = self.reading(message);
-        self.timeline.reading += takes;
-        self.cores.begin(Rank::Urgent, takes, Work::Reading { message });
-    }
-
-    /// A role has read a message: each has one thread for that.
-    fn read_next(&mut self, role: Role) {
-        let unread = self.unread.entry(role).or_default();
-        unread.pop_front();
-        if let Some(next) = unread.front().copied() {
-            self.read(next);
-        }
-    }
-
-    fn message(&self, message: u32) -> &Message {
-        &self.steps.plan.messages[message as usize]
-    }
-
-    fn wake(&self) -> Nanos {
-        (self.steps.setting.machine.wake_us * 1e3) as Nanos
-    }
-
-    /// The role that may go on.
-    fn arrived(&mut self, now: Nanos, message: u32) -> Option<usize> {
-        if let Some(step) = self.steps.receiver[message as usize] {
-            let role = self.steps.first.partition_point(|first| *first <= step as usize) - 1;
-            self.arrive(role, step);
-            return Some(role);
-        }
-        let end = self.timeline.ends.entry(self.message(message).to);
-        let end = end.or_insert(0);
-        *end = (*end).max(now);
-        None
-    }
-
-    fn done(&mut self, now: Nanos, step: u32, role: u32) -> usize {
-        let (steps, at) = (self.steps, role as usize);
-        self.times[step as usize].1 = now;
-        self.timeline.ends.insert(steps.roles[at], now);
-        let carried = steps.sends[step as usize].filter(|message| self.carrying(*message) > 0);
-        if let Some(message) = carried {
-            let takes = self.carrying(message);
-            *self.timeline.busy.entry(steps.roles[at]).or_insert(0) += takes;
-            self.cores.begin(Rank::Steady, takes, Work::Carrying { message, role });
-        } else {
-            self.idle[at] += 1;
-        }
-        if let Some(message) = steps.sends[step as usize] {
-            self.send(now, message);
-        }
-        for next in steps.waiting(step as usize) {
-            self.arrive(at, *next);
-        }
-        at
-    }
-
-    fn arrive(&mut self, role: usize, step: u32) {
-        self.missing[step as usize] -= 1;
-        if self.missing[step as usize] == 0 {
-            self.ready[role].push(Reverse((self.priorities[step as usize], step)));
-        }
-    }
-
-    /// Gives ready steps to idle threads.
-    fn start(&mut self, role: usize, now: Nanos) {
-        while self.idle[role] > 0 {
-            let Some(Reverse((_, step))) = self.ready[role].pop() else { return };
-            // A thread that waited for a message wakes up first.
-            let waited = self.steps.is_receive(step as usize);
-            let wake = if waited { self.wake() } else { 0 };
-            let takes = self.steps.costs[step as usize];
-            self.idle[role] -= 1;
-            self.times[step as usize].0 = now + wake;
-            *self.timeline.busy.entry(self.steps.roles[role]).or_insert(0) += takes;
-            self.cores.begin(Rank::Steady, wake + takes, Work::Step { step, role: role as u32 });
+        let times = &engine.parts[0].times;
+        Timeline {
+            steps: (0..self.roles.len()).map(|role| times[self.range(role)].to_vec()).collect(),
+            ends,
+            wire_us: engine.wire_us().clone(),
+            busy: engine.busy,
+            reading: engine.reading,
         }
     }
 }

@@ -7,7 +7,7 @@ use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
 use std::fmt::Write as _;
 
 /// A hundred bytes take 100 us on the wire, 10 us to send; it takes 50 us to the other host.
-fn setting(threads: usize) -> Setting {
+pub(super) fn setting(threads: usize) -> Setting {
     let machine = Machine {
         step_us: 0.0,
         wake_us: 0.0,

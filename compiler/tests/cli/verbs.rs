@@ -166,7 +166,7 @@ fn runs_in_flight_are_a_property_of_the_plan() {
     let lines = said.lines().filter(|line| line.contains("depth") || line.contains("in flight"));
     assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
     m: ring 32, 2 compute parties, weights party0, depth 3
-      with 3 in flight 0.35 ms a run in the steady state, at least 0.15 ms (0.15 ms compute, 0.01 ms wire)
+      with 3 in flight 0.43 ms a run in the steady state, each 0.87 ms online; a run at least 0.15 ms (0.15 ms compute, 0.01 ms wire)
     ");
     let (deep, flat) = (site.json("explain m.plan --json"), Site::compiled());
     let flat = flat.json("explain m.plan --json");

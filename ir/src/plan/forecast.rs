@@ -32,6 +32,10 @@ pub struct Forecast {
     pub run_compute_us: f64,
     /// Microseconds that the busiest role's uplink is in use for a run, both phases.
     pub run_wire_us: f64,
+    /// Microseconds from one output to the next in the steady state, with as many runs in flight as the plan says.
+    pub run_us: f64,
+    /// Microseconds from an input to its output then, the median.
+    pub run_online_us: f64,
     /// Why each layer was split or not, by index; empty where there was nothing to choose.
     pub choices: Vec<String>,
 }
@@ -42,19 +46,10 @@ impl Forecast {
         self.compute_us.max(self.wire_us).max(self.latency_us)
     }
 
-    /// Microseconds from one output to the next in the steady state with `depth` runs in flight: each run takes its
-    /// part of the threads and the links, and holds one of `depth` places for both phases.
-    pub fn us_per_run(&self, depth: u8) -> f64 {
-        self.shared_us().max((self.offline_us + self.online_us) / f64::from(depth))
-    }
-
     /// No schedule of the same work can take less for each of many runs, `depth` of them in flight.
     pub fn bound_us_per_run(&self, depth: u8) -> f64 {
-        self.shared_us().max(self.bound_us() / f64::from(depth))
-    }
-
-    /// What the runs cannot do at the same time.
-    fn shared_us(&self) -> f64 {
-        self.run_compute_us.max(self.run_wire_us)
+        // What runs cannot do at the same time.
+        let shared_us = self.run_compute_us.max(self.run_wire_us);
+        shared_us.max(self.bound_us() / f64::from(depth))
     }
 }

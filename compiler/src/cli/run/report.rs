@@ -183,10 +183,10 @@ impl Summary {
             per_role(&|report| json!(wire_s(report.sent_bytes.offline + report.sent_bytes.online)));
         object["schedule"] = json!(forecast.schedule);
         object["link"] = json!(forecast.link);
-        object["predicted_s"] = json!(forecast.online_us * 1e-6);
+        object["predicted_s"] = json!(forecast.run_online_us * 1e-6);
         object["predicted_offline_s"] = json!(forecast.offline_us * 1e-6);
         object["lower_bound_s"] = json!(forecast.bound_us() * 1e-6);
-        object["predicted_s_per_run"] = json!(forecast.us_per_run(self.depth) * 1e-6);
+        object["predicted_s_per_run"] = json!(forecast.run_us * 1e-6);
         object["lower_bound_s_per_run"] = json!(forecast.bound_us_per_run(self.depth) * 1e-6);
     }
 
@@ -202,8 +202,7 @@ impl Summary {
     pub(crate) fn throughput(&self) -> Option<String> {
         let s_per_run = self.outcome.s_per_run?;
         let predicted = self.forecast.as_ref().map(|forecast| {
-            let [predicted, bound] =
-                [forecast.us_per_run(self.depth), forecast.bound_us_per_run(self.depth)];
+            let [predicted, bound] = [forecast.run_us, forecast.bound_us_per_run(self.depth)];
             format!(" (predicted: {:.4} s, and at least {:.4} s)", predicted * 1e-6, bound * 1e-6)
         });
         Some(format!(
@@ -232,11 +231,11 @@ impl Summary {
         );
         let _ = writeln!(out, "{}", self.cold_start());
         if let Some(forecast) = &self.forecast {
-            let Forecast { online_us, link, schedule, .. } = forecast;
+            let Forecast { run_online_us, link, schedule, .. } = forecast;
             let _ = writeln!(
                 out,
                 "predicted online: {:.3} s, and at least {:.3} s ({schedule}, link {link})",
-                online_us * 1e-6,
+                run_online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
             );
         }

@@ -44,6 +44,8 @@ record!(Forecast {
     latency_us,
     run_compute_us,
     run_wire_us,
+    run_us,
+    run_online_us,
     choices
 });
 record!(Message { from, to, phase, kind, bytes, round, layer });
