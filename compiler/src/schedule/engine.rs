@@ -2,7 +2,8 @@
 //!
 //! As the runtime does it: a role has a number of compute threads, and each takes the ready step of the most urgent
 //! phase, of the lowest priority number in it. A message leaves when its `Send` is done and the uplink is free, the most
-//! urgent one first; it travels, is read by a thread that does only that, and makes its `Receive` ready.
+//! urgent one first; it travels, is read by a thread that does only that, and makes its `Receive` ready. A thread that
+//! sends waits where too much is queued already.
 //!
 //! What begins when is for who plays: [`Engine::next`] tells what others may wait for.
 
@@ -10,6 +11,7 @@ use super::cores::{Cores, Rank};
 use super::network::Network;
 use super::simulate::{Nanos, Setting, Steps};
 use mpcc_ir::plan::{Message, Phase, Role};
+use mpcc_runtime::net::MAX_QUEUED;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
@@ -94,7 +96,17 @@ enum Event<S> {
 #[derive(Default)]
 struct Uplink {
     waiting: BinaryHeap<Reverse<(Urgency, u64, usize, u32)>>,
-    in_use: bool,
+    /// What is on the wire.
+    current: Option<(usize, u32)>,
+}
+
+/// Messages of one kind of phase from one role to another.
+#[derive(Default)]
+struct Queue {
+    /// Bytes that are not on their way yet.
+    bytes: u64,
+    /// Sends that wait for room, and keep their threads.
+    blocked: VecDeque<(usize, u32, usize)>,
 }
 
 /// All hosts and what they do. Signals are frames without payload that tell who plays something.
@@ -110,6 +122,7 @@ pub(super) struct Engine<'a, S> {
     events: BinaryHeap<Reverse<(Nanos, Event<S>)>>,
     cores: Cores<Work>,
     uplinks: BTreeMap<Role, Uplink>,
+    queues: BTreeMap<(Role, Role, Phase), Queue>,
     sent: u64,
     /// The messages that each role has to read, the first of them in progress.
     unread: BTreeMap<Role, VecDeque<(usize, u32)>>,
@@ -136,6 +149,7 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
             events: BinaryHeap::new(),
             cores: Cores::new(setting.cores),
             uplinks: BTreeMap::new(),
+            queues: BTreeMap::new(),
             sent: 0,
             unread: BTreeMap::new(),
             network: Network::new(&setting.link),
@@ -172,12 +186,13 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
 
     /// Hands a message to the network.
     pub(super) fn send(&mut self, part: usize, message: u32) {
-        let from = self.message(part, message).from;
+        let Message { from, to, phase, bytes, .. } = *self.message(part, message);
+        self.queues.entry((from, to, phase)).or_default().bytes += bytes;
         let urgency = self.parts[part].urgency;
         let uplink = self.uplinks.entry(from).or_default();
         uplink.waiting.push(Reverse((urgency, self.sent, part, message)));
         self.sent += 1;
-        if !uplink.in_use {
+        if uplink.current.is_none() {
             self.transmit(from);
         }
     }
@@ -225,8 +240,11 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
             }
             Event::Arrived { part, message } => self.received(part, message),
             Event::Free(role) => {
-                self.uplinks.entry(role).or_default().in_use = false;
+                let written = self.uplinks.entry(role).or_default().current.take();
                 self.transmit(role);
+                if let Some((part, message)) = written {
+                    self.drained(part, message);
+                }
             }
             Event::Signal(signal) => self.notices.push_back(Notice::Signal(signal)),
         }
@@ -234,7 +252,13 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
 
     fn ended(&mut self, work: Work) {
         match work {
-            Work::Step { part, step, role } => self.done(part, step, role),
+            Work::Step { part, step, role } => {
+                if let Some(queue) = self.full_queue(part, step) {
+                    queue.blocked.push_back((part, step, role));
+                } else {
+                    self.done(part, step, role);
+                }
+            }
             Work::Carrying { role, .. } => {
                 self.idle[role] += 1;
                 self.start(role);
@@ -255,7 +279,7 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
     fn transmit(&mut self, role: Role) {
         let uplink = self.uplinks.entry(role).or_default();
         let Some(Reverse((_, _, part, message))) = uplink.waiting.pop() else { return };
-        uplink.in_use = true;
+        uplink.current = Some((part, message));
         let Message { from, to, bytes, .. } = *self.message(part, message);
         // The thread that reads from the network has to wake up.
         let arrives = self.network.send(self.now, from, to, bytes) + self.wake();
@@ -268,6 +292,26 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
         };
         self.events.push(Reverse((at, Event::Arrived { part, message })));
         self.events.push(Reverse((free, Event::Free(from))));
+    }
+
+    /// The queue of a message that a step sends, if there is no room for it.
+    fn full_queue(&mut self, part: usize, step: u32) -> Option<&mut Queue> {
+        let message = self.parts[part].steps.sent(step)?;
+        let Message { from, to, phase, .. } = *self.message(part, message);
+        self.queues.get_mut(&(from, to, phase)).filter(|queue| queue.bytes > MAX_QUEUED)
+    }
+
+    /// A message has left its queue: a send that waited may be done.
+    fn drained(&mut self, part: usize, message: u32) {
+        let Message { from, to, phase, bytes, .. } = *self.message(part, message);
+        let queue = self.queues.entry((from, to, phase)).or_default();
+        queue.bytes -= bytes;
+        while let Some(queue) = self.queues.get_mut(&(from, to, phase))
+            && queue.bytes <= MAX_QUEUED
+            && let Some((part, step, role)) = queue.blocked.pop_front()
+        {
+            self.done(part, step, role);
+        }
     }
 
     fn message(&self, part: usize, message: u32) -> &'a Message {

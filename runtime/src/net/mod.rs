@@ -10,3 +10,5 @@ pub mod link;
 pub mod probe;
 mod queue;
 mod socket;
+
+pub use queue::MAX_QUEUED;

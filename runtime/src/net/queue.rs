@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// A compute thread that sends waits while more bytes than this of messages of the same phase are queued.
-const MAX_QUEUED: u64 = 16 << 20;
+pub const MAX_QUEUED: u64 = 16 << 20;
 
 /// What leaves before what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
