@@ -35,6 +35,11 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     fs::remove_file(&temporary)
 }
 
+/// What people read where a file cannot be written.
+pub fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`; check the directory and the free space", path.display())
+}
+
 fn fill_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut created = File::create(path)?;
     fill(&mut created)?;

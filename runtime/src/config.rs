@@ -100,7 +100,7 @@ fn two_minutes() -> u64 {
 }
 
 /// Most compute threads: more is a slip of the keyboard.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 /// Longest time in seconds: a day.
 const MAX_SECONDS: u64 = 86_400;
 

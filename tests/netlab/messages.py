@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What messages cost the cores of a machine whose network namespaces are hosts; for two hosts of a lab.
 
-Writes, for small and for large messages that come one by one, microseconds of the thread that sends one, of everything
-else on the machine that carries it, as the system and the program that delays packets do, and of the thread that reads
-it. So nothing else may run.
+Writes, for small and for large messages that come one by one, microseconds of the thread that sends one, of all other
+threads on the machine, such as those of the program that delays packets, which carry it, and of the thread that reads
+it. So nothing else may run. What the system does while no thread runs is not seen.
 
     netlab run --parties 2 --profile lan10g -- tests/netlab/messages.py messages.json
 """
@@ -18,9 +18,11 @@ import time
 
 PORT = 7000
 PAUSE_S = 1e-4
-# Bytes of a message, and how many: about a second for those that a slow link holds up.
+# Bytes of a message, and how many at most, in how long: a slow link holds them up.
 SMALL, LARGE = 1_000, 200_000
 MOST, SECONDS = 2_000, 2.0
+# What ends a series of messages.
+END = b"e"
 # Places in memory that messages go through in turn: more than caches hold.
 PLACES = 80
 
@@ -44,6 +46,8 @@ def receive():
         connection.sendall(threading.get_native_id().to_bytes(8))
         places, at = memoryview(bytearray(PLACES * LARGE)), 0
         while read := connection.recv_into(places[at:], LARGE):
+            if places[at + read - 1] == END[0]:
+                connection.sendall(END)
             at = (at + read) % ((PLACES - 1) * LARGE)
 
 
@@ -57,6 +61,9 @@ def send_all(connection, reader, size):
         writing += time.thread_time_ns() - before
         count += 1
         time.sleep(PAUSE_S)
+    # Until all has been carried and read.
+    connection.sendall(END)
+    connection.recv(1)
     # Without threads that have ended.
     used = {thread: ns - before_all.get(thread, 0) for thread, ns in used_ns().items()}
     reading = used.pop(reader)

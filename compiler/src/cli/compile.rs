@@ -7,7 +7,7 @@ use mpcc_compiler::compile::{Compiled, compile};
 use mpcc_compiler::import::{Limits, read_path};
 use mpcc_compiler::lower::FormatReport;
 use mpcc_ir::codec;
-use mpcc_ir::files::check_writable;
+use mpcc_ir::files::{cannot_write, check_writable};
 use mpcc_ir::plan::Role;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,7 @@ fn check_output(plan: &Path) -> anyhow::Result<()> {
     let named = plan.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan"));
     ensure!(named, "`{}` is no name for a plan; give -o a name that ends in .plan", plan.display());
     for path in [plan, &weights_path(plan)] {
-        check_writable(path).with_context(|| {
-            format!("cannot write `{}`; check the directory and the free space", path.display())
-        })?;
+        check_writable(path).with_context(|| cannot_write(path))?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub(crate) struct Explain {
     /// Also write a page that shows when each role computes, sends and waits, as the plan predicts
     #[arg(long, value_name = "OUT.html")]
     timeline: Option<PathBuf>,
-    /// What a role has recorded with `--trace`, once for each role: the page shows it beside what the plan predicts
+    /// What `mpcc-party --trace` has recorded at a role, once for each, the client too: the page shows it beside what the plan predicts
     #[arg(long, value_name = "ROLE.json", requires = "timeline")]
     measured: Vec<PathBuf>,
 }

@@ -23,6 +23,10 @@ pub struct Link {
     pub after_idle_kb: Option<f64>,
 }
 
+/// Megabits per second of the slowest and the fastest link, and milliseconds of the longest round trip.
+const RATES: (f64, f64) = (1e-3, 1e7);
+const LONGEST_RTT_MS: f64 = 1e5;
+
 /// Part of the rate that is left for payload: a packet of 1,500 bytes carries 1,448.
 const PAYLOAD: f64 = 0.965;
 
@@ -44,7 +48,7 @@ const NAMED: [(&str, f64, f64); 6] = [
 #[expect(missing_docs, reason = "the message says it")]
 pub enum LinkError {
     #[error(
-        "`{text}` is no link: give local, lan, lan10g, lan1g, man, wan, a rate and a round trip such as 10gbit,0.2ms, or a file"
+        "`{text}` is no link: give local, lan, lan10g, lan1g, man, wan, a rate and a round trip such as 10gbit,0.2ms, from 1kbit and up to 100s, or a file"
     )]
     Unknown { text: String },
     #[error("cannot read the link profile `{path}`")]
@@ -94,12 +98,12 @@ impl Link {
         let link: Self = toml::from_str(&text)
             .map_err(|source| LinkError::Parse { path: own(), source: Box::new(source) })?;
         let wrong = [
-            ("mbit_per_s", link.mbit_per_s, f64::MIN_POSITIVE),
-            ("rtt_ms", link.rtt_ms, 0.0),
-            ("after_idle_kb", link.after_idle_kb.unwrap_or(1.0), f64::MIN_POSITIVE),
+            ("mbit_per_s", link.mbit_per_s, RATES),
+            ("rtt_ms", link.rtt_ms, (0.0, LONGEST_RTT_MS)),
+            ("after_idle_kb", link.after_idle_kb.unwrap_or(1.0), (f64::MIN_POSITIVE, f64::MAX)),
         ]
         .into_iter()
-        .find(|(_, value, least)| !(value.is_finite() && value >= least));
+        .find(|(_, value, (least, most))| !(least..=most).contains(&value));
         match wrong {
             None => Ok(link),
             Some((key, value, _)) => Err(LinkError::Value { path: own(), key, value }),
@@ -163,7 +167,8 @@ fn numbers(text: &str) -> Option<(f64, f64)> {
     let (rate, rtt) = text.split_once(',')?;
     let rate = with_unit(rate, &[("gbit", 1e3), ("mbit", 1.0), ("kbit", 1e-3)])?;
     let rtt = with_unit(rtt, &[("ms", 1.0), ("us", 1e-3), ("s", 1e3)])?;
-    (rate > 0.0).then_some((rate, rtt))
+    let known = (RATES.0..=RATES.1).contains(&rate) && rtt <= LONGEST_RTT_MS;
+    known.then_some((rate, rtt))
 }
 
 fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {

@@ -40,10 +40,10 @@ pub struct Machine {
     /// Microseconds per kilobyte of that.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub carry_us_per_kb: f64,
-    /// Microseconds of the thread that reads a message into its place, besides those for its bytes. A core that roles
-    /// share has less time for computing.
+    /// Microseconds of the thread that reads a message into its place, besides those for its bytes: a delay. Where roles
+    /// share cores, work that takes a core before those that compute.
     pub receive_us: f64,
-    /// Microseconds per kilobyte of that.
+    /// Microseconds per kilobyte of that; where roles do not share cores, a message is read as it comes.
     pub receive_us_per_kb: f64,
     /// Microseconds per kilobyte of operands that no cache holds.
     pub memory_us_per_kb: f64,
@@ -79,7 +79,16 @@ pub enum ProfileError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("`{path}` is not a profile of a machine; `mpcc profile machine -o {path}` makes one")]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("`{path}`: {key} is {value}; `mpcc profile machine -o {path}` measures it again")]
+    Value { path: PathBuf, key: String, value: f64 },
+    #[error(
+        "`{path}` lacks rates of products; `mpcc profile machine -o {path}` measures them again"
+    )]
+    Products { path: PathBuf },
 }
+
+/// Microseconds, nanoseconds or operations a nanosecond beyond which a number in a profile is a mistake.
+const MOST: f64 = 1e6;
 
 impl Default for Machine {
     /// One core of a server with AVX-512.
@@ -92,14 +101,43 @@ impl Machine {
     /// Reads a profile.
     ///
     /// # Errors
-    /// [`ProfileError`] for a file that cannot be read or is something else.
+    /// [`ProfileError`] for a file that cannot be read, is something else, or has a number that cannot be.
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        let path = path.to_owned();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|source| ProfileError::Parse { path, source: Box::new(source) }),
-            Err(source) => Err(ProfileError::Read { path, source }),
+        let own = || path.to_owned();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ProfileError::Read { path: own(), source })?;
+        let machine: Self = toml::from_str(&text)
+            .map_err(|source| ProfileError::Parse { path: own(), source: Box::new(source) })?;
+        if let Some((key, value)) =
+            machine.numbers().find(|(_, value)| !(0.0..=MOST).contains(value))
+        {
+            return Err(ProfileError::Value { path: own(), key: key.to_owned(), value });
         }
+        if ![&machine.ring32, &machine.ring64].iter().all(|rates| rates.products.are_whole()) {
+            return Err(ProfileError::Products { path: own() });
+        }
+        Ok(machine)
+    }
+
+    /// Its numbers, but those of products, with their names.
+    fn numbers(&self) -> impl Iterator<Item = (&str, f64)> {
+        let named = [&self.ring32, &self.ring64]
+            .into_iter()
+            .flat_map(|rates| rates.tile_ns.iter().chain(&rates.word_ns))
+            .map(|(name, value)| (name.as_str(), *value));
+        [
+            ("step_us", self.step_us),
+            ("wake_us", self.wake_us),
+            ("send_us", self.send_us),
+            ("send_us_per_kb", self.send_us_per_kb),
+            ("carry_us", self.carry_us),
+            ("carry_us_per_kb", self.carry_us_per_kb),
+            ("receive_us", self.receive_us),
+            ("receive_us_per_kb", self.receive_us_per_kb),
+            ("memory_us_per_kb", self.memory_us_per_kb),
+        ]
+        .into_iter()
+        .chain(named)
     }
 
     /// The profile as text.
@@ -180,7 +218,7 @@ impl<'a> StepCosts<'a> {
             StepOp::Send { src, .. } => {
                 self.machine.send_us + self.machine.send_us_per_kb * src.len as f64 / 1e3
             }
-            // The message is in its place when the step begins.
+            // A message that nothing else waits for is in its place when the step begins.
             StepOp::Receive { .. } => 0.0,
         }
     }

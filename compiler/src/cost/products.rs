@@ -41,6 +41,19 @@ pub struct Products {
 }
 
 impl Products {
+    /// Whether there is a rate for every measured shape.
+    pub(super) fn are_whole(&self) -> bool {
+        let counts = [
+            (&self.rates, M.len() * K.len() * N.len()),
+            (&self.patch_rates, PATCHES.len() * PATCH_K.len() * PATCH_N.len()),
+            (&self.plane_ns, PLANES.len()),
+            (&self.stride_plane_ns, PLANES.len()),
+        ];
+        let is_rate = |value: &f64| (1e-6..=1e6).contains(value);
+        counts.iter().all(|(rates, count)| rates.len() == *count && rates.iter().all(is_rate))
+            && is_rate(&self.group_ns)
+    }
+
     /// Nanoseconds of a product of matrices.
     pub fn gemm_ns(&self, mkn: [usize; 3]) -> f64 {
         self.product_ns(mkn, &Grid { m: &M, k: &K, n: &N, rates: &self.rates })

@@ -1,5 +1,6 @@
 use super::products::{K, M, N, PATCH_K, PATCH_N, PATCHES};
 use super::*;
+use insta::assert_snapshot;
 use mpcc_ir::Window;
 use mpcc_ir::plan::{Operand, WordReg};
 
@@ -18,6 +19,26 @@ fn the_built_in_profile_is_whole() {
 }
 
 #[test]
+fn profiles_with_numbers_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.toml");
+    let text = Machine::default().to_toml().unwrap();
+    let refusal = |key: &str, value: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        std::fs::write(&path, text.replacen(line, &format!("{key} = {value}"), 1)).unwrap();
+        Machine::read(&path)
+            .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "m.toml"))
+    };
+    assert_eq!(refusal("wake_us", "0.0").unwrap().wake_us, 0.0);
+    for value in ["nan", "inf", "-1.0", "1e300"] {
+        assert!(refusal("wake_us", value).is_err() && refusal("shl", value).is_err(), "{value}");
+    }
+    assert_snapshot!(refusal("send_us", "-1.0").unwrap_err(), @"`m.toml`: send_us is -1; `mpcc profile machine -o m.toml` measures it again");
+    assert_snapshot!(refusal("group_ns", "0.0").unwrap_err(), @"`m.toml` lacks rates of products; `mpcc profile machine -o m.toml` measures them again");
+    assert_snapshot!(refusal("plane_ns", "[1.0]").unwrap_err(), @"`m.toml` lacks rates of products; `mpcc profile machine -o m.toml` measures them again");
+}
+
+#[test]
 fn links_have_names_rates_and_round_trips() {
     let link = |text: &str| text.parse::<Link>().unwrap();
     assert_eq!((link("wan").mbit_per_s, link("wan").rtt_ms), (100.0, 40.0));
@@ -25,7 +46,17 @@ fn links_have_names_rates_and_round_trips() {
     assert_eq!((link("2.5 Mbit, 1s").mbit_per_s, link("2.5 Mbit, 1s").rtt_ms), (2.5, 1_000.0));
     // 1,448 of 1,500 bytes are payload; a frame has a header of 24 bytes.
     assert!((link("lan1g").send_us(120_601) - 1_000.0).abs() < 1e-9);
-    for wrong in ["", "fast", "10gbit", "0mbit,1ms", "1gbit,-1ms", "nanbit,1ms", "1gbit,1"] {
+    for wrong in [
+        "",
+        "fast",
+        "10gbit",
+        "0mbit,1ms",
+        "1gbit,-1ms",
+        "nanbit,1ms",
+        "1gbit,1",
+        "0.1kbit,1ms",
+        "1gbit,101s",
+    ] {
         assert!(wrong.parse::<Link>().is_err(), "{wrong}");
     }
 }

@@ -45,8 +45,8 @@ impl Transport {
             Cost { us: (small[end] - us_per_kb * kb(SMALL)).max(0.0), us_per_kb }
         };
         let (send, receive) = (cost(0), cost(1));
-        // A short message is written, and wakes the thread that reads and then the one that computes.
-        let wake_us = ((one_way_us()? - small[0]) / 2.0).max(0.0);
+        // A short message is written, wakes the thread that reads, is read, and wakes the one that computes.
+        let wake_us = ((one_way_us()? - small[0] - small[1]) / 2.0).max(0.0);
         Ok(Self { send, receive, wake_us })
     }
 }
@@ -55,13 +55,14 @@ impl Transport {
 fn one_by_one((bytes, messages): (usize, u32)) -> Result<[f64; 2]> {
     let (mut out, mut incoming) = loopback()?;
     let reader = thread::spawn(move || {
-        let mut places = vec![0; WINDOW];
+        let mut places = vec![1; WINDOW];
+        let before = cpu_time::of_thread();
         for at in (0..WINDOW / bytes).cycle() {
             if incoming.read_exact(&mut places[at * bytes..][..bytes]).is_err() {
                 break;
             }
         }
-        cpu_time::of_thread()
+        cpu_time::of_thread().saturating_sub(before)
     });
     let places = vec![1; WINDOW];
     let mut writing = Duration::ZERO;

@@ -25,8 +25,8 @@ pub(super) struct Part<'a> {
     /// By role: whether its steps may be taken, and how many are not done.
     begun: Vec<bool>,
     left: Vec<usize>,
-    /// When each step began and was done.
-    pub(super) times: Vec<(Nanos, Nanos)>,
+    /// When each step began and was done, where that is wanted.
+    pub(super) times: Option<Vec<(Nanos, Nanos)>>,
 }
 
 /// Lower is more urgent: online before offline, the oldest run first.
@@ -42,8 +42,13 @@ impl<'a> Part<'a> {
             missing: steps.missing(),
             begun: vec![false; steps.roles().len()],
             left: (0..steps.roles().len()).map(|role| steps.range(role).len()).collect(),
-            times: vec![(0, 0); steps.len()],
+            times: None,
         }
+    }
+
+    /// The same, with the times of its steps.
+    pub(super) fn timed(self) -> Self {
+        Self { times: Some(vec![(0, 0); self.steps.len()]), ..self }
     }
 
     /// When a ready step's turn is, of all those of its role.
@@ -62,8 +67,8 @@ pub(super) enum Notice<S> {
     Done { part: usize, role: usize },
     /// A message has arrived at a role that has no steps.
     Outside { part: usize, message: u32 },
-    /// A message is ready for such a role, and waits for [`Engine::send`].
-    Held { part: usize, message: u32 },
+    /// A role, by index, has a message for one that has no steps; it waits for [`Engine::send`].
+    Held { part: usize, message: u32, role: usize },
     /// A signal has arrived.
     Signal(S),
 }
@@ -74,7 +79,7 @@ enum Work {
     /// A step of a role, by a compute thread.
     Step { part: usize, step: u32, role: usize },
     /// The system carries a message that a thread of its sender has handed over, instead of that thread.
-    Carrying { part: usize, message: u32, role: usize },
+    Carrying { role: usize },
     /// The receiver reads a message.
     Reading { part: usize, message: u32 },
 }
@@ -114,7 +119,7 @@ pub(super) struct Engine<'a, S> {
     setting: &'a Setting,
     roles: Vec<Role>,
     pub(super) parts: Vec<Part<'a>>,
-    /// Whether messages of offline phases to roles without steps wait to be sent.
+    /// Whether messages to roles without steps wait to be sent.
     holds: bool,
     /// Threads of each role without work.
     idle: Vec<usize>,
@@ -197,9 +202,10 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
         }
     }
 
-    /// Sends a signal.
-    pub(super) fn signal(&mut self, from: Role, to: Role, signal: S) {
-        let arrives = self.network.send(self.now, from, to, 0) + self.wake();
+    /// Sends a signal, which goes before all messages that wait.
+    pub(super) fn signal(&mut self, signal: S) {
+        let us = self.setting.link.send_us(0) + self.setting.link.one_way_us();
+        let arrives = self.now + (us * 1e3) as Nanos + self.wake();
         self.events.push(Reverse((arrives, Event::Signal(signal))));
     }
 
@@ -259,7 +265,7 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
                     self.done(part, step, role);
                 }
             }
-            Work::Carrying { role, .. } => {
+            Work::Carrying { role } => {
                 self.idle[role] += 1;
                 self.start(role);
             }
@@ -356,19 +362,20 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
 
     fn done(&mut self, part: usize, step: u32, role: usize) {
         let steps = self.parts[part].steps;
-        self.parts[part].times[step as usize].1 = self.now;
+        if let Some(times) = &mut self.parts[part].times {
+            times[step as usize].1 = self.now;
+        }
         let sent = steps.sent(step);
-        match sent.map(|message| (message, self.carrying_takes(part, message))) {
-            Some((message, takes @ 1..)) => {
+        match sent.map_or(0, |message| self.carrying_takes(part, message)) {
+            0 => self.idle[role] += 1,
+            takes => {
                 *self.busy.entry(self.roles[role]).or_insert(0) += takes;
-                self.cores.begin(Rank::Steady, takes, Work::Carrying { part, message, role });
+                self.cores.begin(Rank::Steady, takes, Work::Carrying { role });
             }
-            _ => self.idle[role] += 1,
         }
         if let Some(message) = sent {
-            let outside = steps.receiver(message).is_none() && steps.phase() == Phase::Offline;
-            if self.holds && outside {
-                self.notices.push_back(Notice::Held { part, message });
+            if self.holds && steps.receiver(message).is_none() {
+                self.notices.push_back(Notice::Held { part, message, role });
             } else {
                 self.send(part, message);
             }
@@ -401,7 +408,9 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
             let wake = if steps.is_receive(step) { self.wake() } else { 0 };
             let takes = steps.cost(step);
             self.idle[role] -= 1;
-            self.parts[part].times[step as usize].0 = self.now + wake;
+            if let Some(times) = &mut self.parts[part].times {
+                times[step as usize].0 = self.now + wake;
+            }
             *self.busy.entry(self.roles[role]).or_insert(0) += takes;
             self.cores.begin(Rank::Steady, wake + takes, Work::Step { part, step, role });
         }

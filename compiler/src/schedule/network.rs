@@ -1,4 +1,4 @@
-//! The simulated network: every role has one uplink, first come, first served.
+//! The simulated network: every role has one uplink, which carries one message after the other.
 //!
 //! A sender may not have more bytes under way than TCP trusts the path with. As Linux does it: that window starts
 //! small, grows by what is acknowledged as long as it is used, and halves for every timeout that the connection is

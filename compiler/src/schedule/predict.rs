@@ -44,6 +44,7 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
     forecast.run_wire_us = most(&wire_us);
     let [offline, online] = [0, 1].map(|at| (&steps[at], &found[at].0[..]));
     let steady = steady_state(setting, usize::from(plan.depth), [offline, online]);
+    debug_assert!(steady.is_some(), "the verifier refuses plans in which somebody waits for ever");
     let steady = steady.unwrap_or(SteadyState {
         run_us: forecast.offline_us + forecast.online_us,
         online_us: forecast.online_us,

@@ -265,7 +265,7 @@ impl<'a> Steps<'a> {
 
     /// Plays the phase with the given priorities: everybody begins at once.
     pub(super) fn play(&self, priorities: &[u32]) -> Timeline {
-        let parts = vec![Part::new(self, priorities, 0)];
+        let parts = vec![Part::new(self, priorities, 0).timed()];
         let mut engine: Engine<'_, ()> = Engine::new(self.setting, parts, false);
         let mut ends = BTreeMap::new();
         for role in 0..self.roles.len() {
@@ -283,7 +283,7 @@ impl<'a> Steps<'a> {
             };
             ends.insert(role, engine.now());
         }
-        let times = &engine.parts[0].times;
+        let times = engine.parts.swap_remove(0).times.unwrap_or_default();
         Timeline {
             steps: (0..self.roles.len()).map(|role| times[self.range(role)].to_vec()).collect(),
             ends,

@@ -1,9 +1,11 @@
 //! Timelines worked out by hand: sends cost microseconds by the kilobyte, receipts nothing but what is said.
 
+use super::engine::{Engine, Part};
 use super::simulate::{Setting, Steps};
 use crate::cost::Machine;
 use insta::assert_snapshot;
 use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
+use mpcc_runtime::net::MAX_QUEUED;
 use std::fmt::Write as _;
 
 /// A hundred bytes take 100 us on the wire, 10 us to send; it takes 50 us to the other host.
@@ -188,4 +190,78 @@ fn a_tail_is_the_longest_way_to_the_end() {
     let tails = Steps::new(&plan, Phase::Online, &setting).tails();
     // Back from the end: 150 under way, 7.6 to send, ...
     assert_eq!(tails.iter().map(|t| t / 100).collect::<Vec<_>>(), [3152, 2676, 0, 1576, 0, 1576]);
+}
+
+/// `P0` sends 0 offline and 1 online, by itself; the first bytes of each are those of 0.
+fn both_phases(bytes: u64) -> Plan {
+    let mut plan = plan(["", ""]);
+    plan.messages.truncate(2);
+    for message in &mut plan.messages {
+        message.bytes = bytes;
+    }
+    plan.messages[0].phase = Phase::Offline;
+    for role in &mut plan.roles {
+        role.online.truncate(2);
+        role.offline = vec![role.online.remove(0)];
+    }
+    plan
+}
+
+/// A message of a run, with when its `Send` was done and when it was received, in microseconds.
+type Trip = ((u32, u32), [u64; 2]);
+
+/// Messages of some runs in the order of receipt, when all phases begin at once.
+fn trips(plan: &Plan, setting: &Setting, runs: u32) -> Vec<Trip> {
+    let [offline, online] =
+        [Phase::Offline, Phase::Online].map(|phase| Steps::new(plan, phase, setting));
+    // The youngest first, so that only their urgency can put them in order.
+    let parts = (0..runs)
+        .rev()
+        .flat_map(|run| [&offline, &online].map(|steps| Part::new(steps, &[0, 1], run).timed()));
+    let mut engine: Engine<'_, ()> = Engine::new(setting, parts.collect(), false);
+    for part in 0..2 * runs as usize {
+        engine.begin(part, 1);
+        engine.begin(part, 0);
+    }
+    while engine.next().is_some() {}
+    let trip = |(part, played): (u32, &Part<'_>)| {
+        let [sent, received] = [0, 1].map(|step| played.times.as_ref().unwrap()[step].1 / 1_000);
+        ((runs - 1 - part / 2, part % 2), [sent, received])
+    };
+    let mut trips: Vec<Trip> = (0..).zip(&engine.parts).map(trip).collect();
+    trips.sort_by_key(|(_, [_, received])| *received);
+    trips
+}
+
+#[test]
+fn the_oldest_run_and_what_is_online_go_first() {
+    let order = [(2, 0), (0, 1), (1, 1), (2, 1), (0, 0), (1, 0)];
+    // All are sent at once, and the youngest run's first message has the wire before the others; each takes 100.
+    let mut at_once = setting(6);
+    at_once.machine.send_us_per_kb = 0.0;
+    let expected = order.into_iter().zip(1..).map(|(which, at)| (which, [0, 50 + 100 * at]));
+    assert_eq!(trips(&both_phases(76), &at_once, 3), expected.collect::<Vec<_>>());
+    // One thread takes longer for each than the wire. It begins with the same message, and goes on with the most urgent ones.
+    let mut one_by_one = setting(1);
+    one_by_one.machine.send_us_per_kb = 10_000.0;
+    let found = trips(&both_phases(76), &one_by_one, 3);
+    assert_eq!(found.into_iter().map(|(which, _)| which).collect::<Vec<_>>(), order);
+}
+
+#[test]
+fn a_sender_waits_for_room_in_the_queue_of_its_phase() {
+    let mut setting = setting(1);
+    setting.machine.send_us_per_kb = 0.0;
+    let mut plan = both_phases(MAX_QUEUED + 1);
+    plan.messages[1].bytes = 76;
+    let trips = trips(&plan, &setting, 3);
+    // Online messages do not wait; of the offline ones, which take `whole` on the wire, only one is queued at a time. The
+    // short ones go between the first two.
+    let (whole, short) = (MAX_QUEUED + 25, 100);
+    let sent: Vec<_> = trips.iter().map(|(which, [sent, _])| (*which, *sent)).collect();
+    let waits = whole - 1..=whole + 1;
+    assert_eq!(sent[..4].iter().map(|(_, sent)| *sent).collect::<Vec<_>>(), [0; 4]);
+    assert_eq!((sent[4].0, sent[5].0), ((0, 0), (1, 0)));
+    assert!(waits.contains(&sent[4].1), "{trips:?}");
+    assert!(waits.contains(&(sent[5].1 - 3 * short - whole)), "{trips:?}");
 }

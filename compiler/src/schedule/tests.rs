@@ -162,6 +162,9 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
             let result = outcome(&plan, &weights, std::slice::from_ref(&input));
             plan.verify().expect("the verifier accepts the plan");
             assert_eq!(result.rounds, plan.rounds());
+            // Nobody waits for ever where runs are in flight, so what they take is not just a sum.
+            let forecast = plan.forecast.expect("a forecast");
+            assert_ne!(forecast.run_us, forecast.offline_us + forecast.online_us);
             seen.push(result.outputs[0].values.clone());
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct Infer {
     #[arg(long)]
     json: bool,
     /// Also write when each message of the last runs came and went; `mpcc explain --measured` shows it
-    #[arg(long, value_name = "OUT.json")]
+    #[arg(long, value_name = "CLIENT.json")]
     trace: Option<PathBuf>,
 }
 

@@ -8,7 +8,7 @@ mod serve;
 
 use anyhow::Context as _;
 use mpcc_ir::codec;
-use mpcc_ir::files::check_writable;
+use mpcc_ir::files::{cannot_write, check_writable};
 use mpcc_ir::plan::Plan;
 use mpcc_ir::weights::Weights;
 use mpcc_runtime::config::Config;
@@ -117,10 +117,6 @@ fn check_trace_file(path: Option<&Path>) -> anyhow::Result<()> {
 fn write_trace(path: Option<&Path>, report: &Report) -> anyhow::Result<()> {
     let Some((path, trace)) = path.zip(report.trace.as_ref()) else { return Ok(()) };
     trace.write(path).with_context(|| cannot_write(path))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`; check the directory and the free space", path.display())
 }
 
 fn log() -> Log {

@@ -19,8 +19,8 @@ pub(super) struct Serve {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
-    /// Also write when each step of the last runs was executed; `mpcc explain --measured` shows it
-    #[arg(long, value_name = "OUT.json", requires = "runs")]
+    /// Also write, at the end, when each step of the last runs was executed; `mpcc explain --measured` shows it
+    #[arg(long, value_name = "ROLE.json")]
     trace: Option<PathBuf>,
 }
 

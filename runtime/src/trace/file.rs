@@ -1,14 +1,15 @@
 //! A role's trace as a file, so that those of all hosts can be looked at together.
 
-use super::{PhaseTrace, Trace};
+use super::{MessageTime, PhaseTrace, StepTime, Trace};
+use crate::config::MAX_THREADS;
 use mpcc_ir::files::write_atomically;
-use mpcc_ir::plan::{Plan, Role};
+use mpcc_ir::plan::{Message, Plan, Role, RolePlan};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
 
-/// Bytes of a file that [`Trace::read`] accepts: two million steps.
-pub const MAX_TRACE_BYTES: u64 = 256 << 20;
+/// Bytes of a step or message in a file, at most: names, two times, a number and a thread.
+const RECORD_BYTES: u64 = 128;
 
 /// Why a file is not a trace of a plan's runs.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +19,8 @@ pub enum TraceError {
     Read(#[from] io::Error),
     #[error("it is no trace; `mpcc-party serve --trace` and `mpcc-party infer --trace` write them")]
     Parse(#[from] serde_json::Error),
-    #[error("it has {bytes} bytes, more than the limit of {MAX_TRACE_BYTES}")]
-    TooLarge { bytes: u64 },
+    #[error("it has {bytes} bytes, more than the {most} that runs of the plan may take")]
+    TooLarge { bytes: u64, most: u64 },
     #[error("it was recorded with another plan; give the plan file that the roles had")]
     OtherPlan,
     #[error("it has steps or messages that the plan does not; record it again")]
@@ -45,38 +46,55 @@ impl Trace {
     /// [`TraceError`]; the caller names the file.
     pub fn read(path: &Path, plan: &Plan, plan_digest: [u8; 32]) -> Result<Self, TraceError> {
         let file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        if bytes > MAX_TRACE_BYTES {
-            return Err(TraceError::TooLarge { bytes });
+        let (bytes, most) = (file.metadata()?.len(), most_bytes(plan));
+        if bytes > most {
+            return Err(TraceError::TooLarge { bytes, most });
         }
         // The limit holds even where the file is a pipe or grows while it is read.
-        let trace: Self = serde_json::from_reader(BufReader::new(file.take(MAX_TRACE_BYTES)))?;
+        let read = serde_json::from_reader(BufReader::new(file.take(most)));
+        let trace: Self = read.map_err(|error: serde_json::Error| {
+            if error.is_io() { TraceError::Read(error.into()) } else { TraceError::Parse(error) }
+        })?;
         if trace.plan_digest != plan_digest {
             return Err(TraceError::OtherPlan);
         }
-        if !trace.phases.iter().all(|phase| belongs(phase, plan, trace.role, trace.threads)) {
+        let threads = usize::from(trace.threads);
+        let known = |phase: &PhaseTrace| belongs(phase, plan, trace.role, threads);
+        if threads > MAX_THREADS || !trace.phases.iter().all(known) {
             return Err(TraceError::Contents);
         }
         Ok(trace)
     }
 }
 
+/// What the setup and the runs take that are kept.
+fn most_bytes(plan: &Plan) -> u64 {
+    let steps = |role: &RolePlan| role.setup.len() + role.offline.len() + role.online.len();
+    let steps = plan.roles.iter().map(steps).max().unwrap_or(0);
+    let records = (steps + plan.messages.len()) as u64 * (1 + 2 * u64::from(plan.depth));
+    (1 << 20) + records * RECORD_BYTES
+}
+
 /// Whether all that a role recorded exists in the plan.
-fn belongs(phase: &PhaseTrace, plan: &Plan, role: Role, threads: u16) -> bool {
-    let steps = plan.roles.iter().find(|known| known.role == role);
-    let steps = steps.map_or(0, |role| role.steps(phase.phase).len());
-    let known = |message: u32| (message as usize) < plan.messages.len();
-    phase.steps.iter().all(|step| (step.step as usize) < steps && step.thread < threads)
-        && phase.sent.iter().chain(&phase.received).all(|message| known(message.message))
+fn belongs(phase: &PhaseTrace, plan: &Plan, role: Role, threads: usize) -> bool {
+    let steps = plan.role(role).map_or(0, |role| role.steps(phase.phase).len());
+    let step = |time: &StepTime| {
+        let known = (time.step as usize) < steps && usize::from(time.thread) < threads;
+        known && time.start_ns <= time.end_ns
+    };
+    let message = |time: &MessageTime, end: fn(&Message) -> Role| {
+        let message = plan.messages.get(time.message as usize);
+        message.is_some_and(|message| message.phase == phase.phase && end(message) == role)
+    };
+    phase.steps.iter().all(step)
+        && phase.sent.iter().all(|time| message(time, |message| message.from))
+        && phase.received.iter().all(|time| message(time, |message| message.to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{MessageTime, StepTime};
-    use mpcc_ir::plan::{
-        Message, MessageKind, Phase, Region, RolePlan, Span, Step, StepOp, WeightsMode, Word,
-    };
+    use mpcc_ir::plan::{MessageKind, Phase, Region, Span, Step, StepOp, WeightsMode, Word};
 
     const DIGEST: [u8; 32] = [7; 32];
 
@@ -133,21 +151,21 @@ mod tests {
             Trace::read(&path, &plan(), DIGEST)
         };
         assert_eq!(read(&trace(0, 0, 1)).unwrap(), trace(0, 0, 1));
-        for (step, message, thread) in [(1, 0, 0), (0, 1, 0), (0, 0, 2)] {
-            let refused = read(&trace(step, message, thread));
-            assert!(matches!(refused, Err(TraceError::Contents)), "{step} {message} {thread}");
-        }
+        let refused = |trace: &Trace| matches!(read(trace), Err(TraceError::Contents));
+        assert!(refused(&trace(1, 0, 0)) && refused(&trace(0, 1, 0)) && refused(&trace(0, 0, 2)));
+        let mut backwards = trace(0, 0, 0);
+        backwards.phases[0].steps[0].end_ns = 0;
+        let mut sent = trace(0, 0, 0);
+        sent.phases[0].sent = std::mem::take(&mut sent.phases[0].received);
+        let many = Trace { threads: u16::MAX, ..trace(0, 0, 1) };
+        assert!(refused(&backwards) && refused(&sent) && refused(&many));
         let other = Trace { plan_digest: [8; 32], ..trace(0, 0, 1) };
         assert!(matches!(read(&other), Err(TraceError::OtherPlan)));
-        let of_other_role = Trace { role: Role::Dealer, ..trace(0, 0, 1) };
-        assert!(matches!(read(&of_other_role), Err(TraceError::Contents)));
+        assert!(refused(&Trace { role: Role::Dealer, ..trace(0, 0, 1) }));
         std::fs::write(&path, "{}").unwrap();
         assert!(matches!(Trace::read(&path, &plan(), DIGEST), Err(TraceError::Parse(_))));
-        File::create(&path).unwrap().set_len(MAX_TRACE_BYTES + 1).unwrap();
+        File::create(&path).unwrap().set_len(most_bytes(&plan()) + 1).unwrap();
         assert!(matches!(Trace::read(&path, &plan(), DIGEST), Err(TraceError::TooLarge { .. })));
-        assert!(matches!(
-            Trace::read(dir.path(), &plan(), DIGEST),
-            Err(TraceError::Read(_) | TraceError::Parse(_))
-        ));
+        assert!(matches!(Trace::read(dir.path(), &plan(), DIGEST), Err(TraceError::Read(_))));
     }
 }

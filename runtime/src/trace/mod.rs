@@ -5,7 +5,7 @@
 
 mod file;
 
-pub use file::{MAX_TRACE_BYTES, TraceError};
+pub use file::TraceError;
 
 use mpcc_ir::plan::{Phase, Role};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ pub struct PhaseTrace {
     pub received: Vec<MessageTime>,
 }
 
-/// What a role did in its setup and in the last runs of its session, as many as may be in flight. A client has no
+/// What a role did in its setup and in the last runs of its session. A client has no
 /// steps, only messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
@@ -94,7 +94,7 @@ pub struct Trace {
     pub role: Role,
     /// Number of compute threads.
     pub threads: u16,
-    /// How many runs are kept.
+    /// How many runs may be in flight. Twice as many are kept: the last ones may have been called off.
     pub depth: usize,
     /// What identifies the plan.
     pub plan_digest: [u8; 32],
@@ -112,7 +112,7 @@ impl Trace {
     pub(crate) fn add(&mut self, phase: PhaseTrace) {
         self.phases.push(phase);
         let runs = self.runs();
-        if let Some(at) = runs.len().checked_sub(self.depth) {
+        if let Some(at) = runs.len().checked_sub(2 * self.depth) {
             self.phases.retain(|phase| phase.run == 0 || runs[at..].contains(&phase.run));
         }
     }
@@ -206,8 +206,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_takes_the_place_of_the_oldest() {
-        for (depth, kept) in [(1, vec![5]), (2, vec![4, 5]), (3, vec![3, 4, 5])] {
+    fn the_last_runs_are_kept() {
+        for (depth, kept, phases) in [(1, vec![4, 5], 5), (2, vec![2, 3, 4, 5], 8)] {
             let mut trace = Trace::new(Role::Dealer, 1, depth, [0; 32]);
             let mut add = |run, phase| {
                 let (steps, sent, received) = (vec![], vec![], vec![]);
@@ -222,7 +222,7 @@ mod tests {
                 add(run, Phase::Online);
             }
             assert_eq!(trace.runs(), kept);
-            assert_eq!(trace.phases.len(), 1 + 2 * depth);
+            assert_eq!(trace.phases.len(), phases);
         }
     }
 

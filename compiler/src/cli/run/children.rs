@@ -108,7 +108,7 @@ impl Children {
             let mut report = report.with_context(|| format!("{role} gave no report"))?;
             if let Some(path) = trace {
                 let trace = Trace::read(path, plan, plan_digest);
-                report.trace = Some(trace.with_context(|| format!("{role} left no trace"))?);
+                report.trace = Some(trace.with_context(|| format!("the trace of {role}"))?);
             }
             reports.push((*role, report));
         }

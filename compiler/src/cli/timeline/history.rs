@@ -1,7 +1,7 @@
 //! When what happened, measured or predicted, in one form.
 //!
-//! All times are microseconds; the online phase of the last run begins at 0, when the client sends its input. Runs that
-//! were in flight with it are there too, and phases are those of the last one. A link carries
+//! All times are microseconds; the online phase of the last run that has one begins at 0, when the client sends its input.
+//! Runs that were in flight with it are there too, and phases are those of the last one. A link carries
 //! its messages in order, so a message is on the wire from when it was handed over, or the one before it had
 //! arrived, to its own arrival.
 
@@ -79,8 +79,12 @@ pub(super) struct Totals {
 impl History {
     /// What the roles recorded; `None` where nothing was.
     pub(super) fn measured(plan: &Plan, traces: &[Trace]) -> Option<Self> {
-        let phases = || traces.iter().flat_map(|trace| &trace.phases);
-        let last = phases().map(|phase| phase.run).max()?;
+        let all = || traces.iter().flat_map(|trace| &trace.phases);
+        let online =
+            all().filter(|phase| phase.phase == Phase::Online).map(|phase| phase.run).max();
+        let last = online.or_else(|| all().map(|phase| phase.run).max())?;
+        let in_flight = |run: u64| run == 0 || (run <= last && run + u64::from(plan.depth) > last);
+        let phases = || all().filter(|phase| in_flight(phase.run));
         let origin =
             origin_ns(plan, &phases().filter(|p| p.run == last || p.run == 0).collect::<Vec<_>>())?;
         let us = |ns: u64| (i128::from(ns) - i128::from(origin)) as f64 / 1e3;
@@ -91,7 +95,7 @@ impl History {
         }
         let role = |trace: &Trace| {
             let mut bars = Vec::new();
-            for phase in &trace.phases {
+            for phase in trace.phases.iter().filter(|phase| in_flight(phase.run)) {
                 bars.extend(phase.steps.iter().map(|s| Bar {
                     run: phase.run,
                     phase: phase.phase,

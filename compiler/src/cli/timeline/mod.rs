@@ -9,7 +9,7 @@ mod page;
 
 use anyhow::{Context as _, bail};
 use history::History;
-use mpcc_ir::files::{check_writable, write_atomically};
+use mpcc_ir::files::{cannot_write, check_writable, write_atomically};
 use mpcc_ir::plan::Plan;
 use mpcc_runtime::trace::Trace;
 use std::io::Write as _;
@@ -67,7 +67,7 @@ pub(crate) fn write_page(
     check_file(path)?;
     let measured = History::measured(plan, traces);
     if measured.is_none() && !traces.is_empty() {
-        bail!("the traces have no run; record one with `--trace`");
+        bail!("the traces have no run; record one with `mpcc-party serve --trace`");
     }
     let predicted = History::predicted(plan, measured.as_ref());
     if measured.is_none() && predicted.is_none() {
@@ -87,8 +87,4 @@ fn check_file(path: &Path) -> anyhow::Result<()> {
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     write_atomically(path, |file| file.write_all(text.as_bytes()))
         .with_context(|| cannot_write(path))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`; check the directory and the free space", path.display())
 }
