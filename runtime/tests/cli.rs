@@ -274,7 +274,7 @@ fn a_plan_of_another_version_is_refused() {
     let mut plan = std::fs::read(site.path("a.plan")).unwrap();
     plan[8] = 200;
     std::fs::write(site.path("a.plan"), plan).unwrap();
-    insta::assert_snapshot!(site.refusal(&["serve", "--config", "P0.toml"]), @"1: error: plan `a.plan`: plan format 200, but this build reads format 1: compile the model again with this build, or use the build that wrote the plan");
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "P0.toml"]), @"1: error: plan `a.plan`: plan format 200, but this build reads format 2: compile the model again with this build, or use the build that wrote the plan");
 }
 
 #[test]
