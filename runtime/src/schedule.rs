@@ -120,17 +120,13 @@ mod tests {
     use super::*;
     use mpcc_ir::plan::{Role, Span, WeightsMode, Word};
 
-    fn step(op: StepOp) -> Step {
-        Step { op, after: vec![], priority: 0, layer: 0, predicted_us: (0.0, 0.0) }
-    }
-
     #[test]
     fn steps_of_a_run_wait_for_the_parts_of_the_setup_that_they_read() {
         let deploy = |at, len| Span { region: Region::Deploy, at, len };
-        let fill = |span| step(StepOp::Fill { value: 0, dst: span });
+        let fill = |span| Step::new(StepOp::Fill { value: 0, dst: span });
         let sum = |src: Span| {
             let (terms, dst) = (src.len as usize / 4, Span { region: Region::Run, at: 0, len: 4 });
-            step(StepOp::Sum { outer: 1, terms, inner: 1, src, dst })
+            Step::new(StepOp::Sum { outer: 1, terms, inner: 1, src, dst })
         };
         let role = RolePlan {
             role: Role::Party(0),

@@ -318,14 +318,13 @@ impl Bench {
 
     /// Microseconds of each step.
     fn run(self) -> Result<Vec<f64>, RunError> {
-        let step = |op| Step { op, after: vec![], priority: 0, layer: 0, predicted_us: (0.0, 0.0) };
         let role = RolePlan {
             role: Role::Party(0),
             deploy_bytes: 0,
             run_bytes: ARENA,
             setup: vec![],
             offline: vec![],
-            online: self.ops.into_iter().map(step).collect(),
+            online: self.ops.into_iter().map(Step::new).collect(),
         };
         let plan = Plan {
             programs: self.programs,

@@ -24,17 +24,24 @@ pub(super) fn setting(threads: usize) -> Setting {
     Setting { machine, link, threads, cores: None }
 }
 
-/// `P0` sends messages 0 and 1 to `P1`, which answers the first with message 2.
-fn plan(after: [&str; 2]) -> Plan {
+/// A plan of messages and roles.
+pub(super) fn parse(body: &str) -> Plan {
     let digest = "00".repeat(32);
-    let [second, answer] = after;
     let text = format!(
         "plan {{
   name \"t\"
   model_digest \"{digest}\"
   weights_digest \"{digest}\"
   word 32 parties 2 weights public depth 1
-  message 0: from P0 to P1 phase online kind open bytes 76 round 1 layer 0
+{body}}}"
+    );
+    Plan::parse(&text).unwrap()
+}
+
+/// `P0` sends messages 0 and 1 to `P1`, which answers the first with message 2.
+fn plan([second, answer]: [&str; 2]) -> Plan {
+    parse(&format!(
+        "  message 0: from P0 to P1 phase online kind open bytes 76 round 1 layer 0
   message 1: from P0 to P1 phase online kind open bytes 176 round 1 layer 0
   message 2: from P1 to P0 phase online kind open bytes 76 round 2 layer 0
   role P0 deploy_bytes 0 run_bytes 0 {{
@@ -49,9 +56,8 @@ fn plan(after: [&str; 2]) -> Plan {
       1: receive message 1 dst run@64+176
       2: send message 2 src run@128+76{answer}
   }}
-}}"
-    );
-    Plan::parse(&text).unwrap()
+"
+    ))
 }
 
 fn timeline(plan: &Plan, threads: usize, priorities: &[u32]) -> String {

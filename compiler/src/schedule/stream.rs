@@ -79,13 +79,15 @@ pub(super) fn steady_state(
         output: None,
     };
     let is_party = |role: &usize| matches!(roles[*role], Role::Party(_));
+    let index_of = |wanted: Role| roles.iter().position(|role| *role == wanted);
     let mut inputs = online.0.from_outside();
     inputs.retain(|message| online.0.message(*message).from == Role::Client);
     let mut stream = Stream {
         engine: Engine::new(setting, (0..depth * GROUPS).flat_map(phases).collect(), true),
         roles,
         parties: (0..roles.len()).filter(is_party).collect(),
-        dealer: roles.iter().position(|role| *role == Role::Dealer)?,
+        p0: index_of(Role::Party(0))?,
+        dealer: index_of(Role::Dealer)?,
         inputs,
         places: vec![depth; roles.len()],
         next: vec![0; roles.len()],
@@ -108,8 +110,10 @@ pub(super) fn steady_state(
 struct Stream<'a> {
     engine: Engine<'a, Signal>,
     roles: &'a [Role],
-    /// The compute parties and the dealer, by index.
+    /// The compute parties, by index.
     parties: Vec<usize>,
+    /// `P_0` and the dealer, by index.
+    p0: usize,
     dealer: usize,
     /// What the client sends.
     inputs: Vec<u32>,
@@ -171,10 +175,8 @@ impl Stream<'_> {
                 self.offer();
             }
             Signal::Accept { run } => {
-                for role in (0..self.roles.len()).filter(|role| self.roles[*role] != Role::Party(0))
-                {
-                    let claim = Signal::Claim { run, role };
-                    self.engine.signal(claim);
+                for role in (0..self.roles.len()).filter(|role| *role != self.p0) {
+                    self.engine.signal(Signal::Claim { run, role });
                 }
                 if self.runs[run].masks == 0 {
                     self.input(run);
@@ -214,9 +216,8 @@ impl Stream<'_> {
     /// One more party is ready; when all are, `P_0` goes online.
     fn ready(&mut self, run: usize) {
         self.runs[run].ready += 1;
-        let p0 = self.parties.iter().copied().find(|party| self.roles[*party] == Role::Party(0));
-        if let Some(p0) = p0.filter(|_| self.runs[run].ready == self.parties.len()) {
-            self.engine.begin(part_of(run, Phase::Online), p0);
+        if self.runs[run].ready == self.parties.len() {
+            self.engine.begin(part_of(run, Phase::Online), self.p0);
             self.offer();
         }
     }
@@ -229,11 +230,7 @@ impl Stream<'_> {
             let run = self.offered;
             (self.requests, self.offered) = (self.requests - 1, run + 1);
             self.engine.signal(Signal::Accept { run });
-            for party in self.parties.clone() {
-                if self.roles[party] == Role::Party(0) {
-                    self.claim(run, party);
-                }
-            }
+            self.claim(run, self.p0);
         }
     }
 
@@ -284,44 +281,37 @@ fn phase_of(part: usize) -> (usize, Phase) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulate_tests::setting;
+    use super::super::simulate_tests::{parse, setting};
     use super::*;
     use mpcc_ir::plan::{Message, Plan, RolePlan, StepOp};
 
     /// The dealer corrects `P1` and masks an input, which goes by `P0` and `P1` to the client.
     fn plan() -> Plan {
-        let digest = "00".repeat(32);
-        let text = format!(
-            "plan {{
-  name \"t\"
-  model_digest \"{digest}\"
-  weights_digest \"{digest}\"
-  word 32 parties 2 weights public depth 1
-  message 0: from dealer to P1 phase offline kind correction bytes 176 round 0 layer 0
+        parse(
+            "  message 0: from dealer to P1 phase offline kind correction bytes 176 round 0 layer 0
   message 1: from dealer to client phase offline kind mask bytes 76 round 0 layer 0
   message 2: from client to P0 phase online kind input bytes 76 round 0 layer 0
   message 3: from P0 to P1 phase online kind open bytes 76 round 1 layer 0
   message 4: from P1 to client phase online kind reveal bytes 76 round 0 layer 0
-  role P0 deploy_bytes 0 run_bytes 0 {{
+  role P0 deploy_bytes 0 run_bytes 0 {
     online
       0: receive message 2 dst run@0+76
       1: send message 3 src run@0+76 after [0]
-  }}
-  role P1 deploy_bytes 0 run_bytes 0 {{
+  }
+  role P1 deploy_bytes 0 run_bytes 0 {
     offline
       0: receive message 0 dst run@128+176
     online
       0: receive message 3 dst run@0+76
       1: send message 4 src run@0+76 after [0]
-  }}
-  role dealer deploy_bytes 0 run_bytes 0 {{
+  }
+  role dealer deploy_bytes 0 run_bytes 0 {
     offline
       0: send message 0 src run@0+176
       1: send message 1 src run@256+76
-  }}
-}}"
-        );
-        Plan::parse(&text).unwrap()
+  }
+",
+        )
     }
 
     fn play(plan: &Plan, depth: usize) -> Option<SteadyState> {

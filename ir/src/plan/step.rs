@@ -69,6 +69,13 @@ pub struct Step {
     pub predicted_us: (f64, f64),
 }
 
+impl Step {
+    /// A step that waits for nothing, of the first layer, without predicted times.
+    pub fn new(op: StepOp) -> Self {
+        Self { op, after: Vec::new(), priority: 0, layer: 0, predicted_us: (0.0, 0.0) }
+    }
+}
+
 ops! {
     /// What a step does. Words are the plan's ring words; buffers are row-major.
     pub enum StepOp {

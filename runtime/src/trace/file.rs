@@ -107,13 +107,7 @@ mod tests {
             run_bytes: 4,
             setup: vec![],
             offline: vec![],
-            online: vec![Step {
-                op: StepOp::Receive { message: 0, dst },
-                after: vec![],
-                priority: 0,
-                layer: 0,
-                predicted_us: (0.0, 0.0),
-            }],
+            online: vec![Step::new(StepOp::Receive { message: 0, dst })],
         };
         let message = Message {
             from: Role::Client,

@@ -395,7 +395,7 @@ impl RoleBuilder {
         };
         let priority = steps.len() as u32;
         let after = after.to_vec();
-        steps.push(Step { op, after, priority, layer: 0, predicted_us: (0.0, 0.0) });
+        steps.push(Step { after, priority, ..Step::new(op) });
         priority
     }
 }
