@@ -79,15 +79,15 @@ fn costs_of_lenet() {
     assert_snapshot!(costs(&compiled(&small::lenet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        18816
-    relu1                         4      23520       118776
-    conv2                         2       4704        13162
-    relu2                         4       8000        40400
-    gemm1                         2       1600         2780
-    relu3                         4        600         3030
+    relu1                         4      23520       105840
+    conv2                         2       4704        10516
+    relu2                         4       8000        36000
+    gemm1                         2       1600         1880
+    relu3                         4        600         2700
     gemm2                         0          0          336
-    relu4                         4        424         2160
+    relu4                         4        424         1927
     gemm3                         0          0           40
-    in total                     20      56251       199500
+    in total                     20      56251       178055
     ");
 }
 
@@ -96,23 +96,23 @@ fn costs_of_a_small_resnet() {
     assert_snapshot!(costs(&compiled(&small::small_resnet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        65536
-    relu1                         4      81920       413696
+    relu1                         4      81920       368640
     conv2                         0          0        65536
-    relu2                         4      81920       413696
+    relu2                         4      81920       368640
     conv3                         0          0        65536
-    relu3                         4      81920       413696
+    relu3                         4      81920       368640
     conv4                         0          0        32768
-    relu4                         4      40960       206848
+    relu4                         4      40960       184320
     conv5                         0          0        32768
     conv6                         0          0        32768
-    relu5                         4      40960       206848
+    relu5                         4      40960       184320
     conv7                         0          0        16384
-    relu6                         4      20480       103424
+    relu6                         4      20480        92160
     conv8                         0          0        16384
     conv9                         0          0        16384
-    relu7                         4      19456        94720
+    relu7                         4      19456        87040
     gemm1                         0          0           40
-    in total                     28     522267      2197032
+    in total                     28     522267      1997864
     ");
 }
 
@@ -121,24 +121,24 @@ fn costs_of_a_small_mobilenet() {
     assert_snapshot!(costs(&compiled(&small::small_mobilenet(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        16384
-    hardswish1                    4      72192       224768
-    conv2                         3      25600        56320
-    clip1                         4      83968       435200
+    hardswish1                    4      72192       205824
+    conv2                         3      25600        47104
+    clip1                         4      83968       380928
     conv3                         0          0        32768
-    clip2                         4      83968       435200
+    clip2                         4      83968       380928
     conv4                         0          0        16384
-    conv5                         3      26112        72192
-    hardswish2                    4     250368       741888
-    conv6                         3      75264        84480
-    conv7                         2        192          318
-    relu1                         4         64          342
+    conv5                         3      26112        62464
+    hardswish2                    4     250368       648192
+    conv6                         3      75264        58368
+    conv7                         2        192          204
+    relu1                         4         64          307
     conv8                         0          0          192
-    hardsigmoid1                  4        582         2424
-    mul1                          2      19968        29184
-    hardswish3                    5      62592       185472
-    conv9                         3      18432        24576
-    gemm1                         2         96          175
-    in total                     40     758534      2358267
+    hardsigmoid1                  4        582         2160
+    mul1                          2      19968        21504
+    hardswish3                    5      62592       162048
+    conv9                         3      18432        18432
+    gemm1                         2         96          118
+    in total                     40     758534      2054309
     ");
 }
 
@@ -147,22 +147,22 @@ fn costs_of_a_small_vgg() {
     assert_snapshot!(costs(&compiled(&small::small_vgg(SEED), 1).plan), @"
                              rounds      bytes  corrections
     conv1                         0          0        65536
-    relu1                         4      81920       413696
+    relu1                         4      81920       368640
     conv2                         0          0        65536
-    relu2                         4      20480       103424
-    maxpool1                      7      79872       207360
+    relu2                         4      20480       100864
+    maxpool1                      7      79872       188928
     conv3                         0          0        32768
-    relu3                         4      40960       206848
+    relu3                         4      40960       184320
     conv4                         0          0        32768
-    relu4                         4      10240        50176
-    maxpool2                      7      36608        84480
+    relu4                         4      10240        48896
+    maxpool2                      7      36608        80640
     conv5                         0          0        16384
-    relu5                         4       5120        25088
-    maxpool3                      7      18304        42240
+    relu5                         4       5120        24448
+    maxpool3                      7      18304        40320
     gemm1                         0          0          512
-    relu6                         4        640         3232
+    relu6                         4        640         2880
     gemm2                         0          0           40
-    in total                     42     346667      1350088
+    in total                     42     346667      1253480
     ");
 }
 

@@ -112,7 +112,17 @@ impl Builder {
     /// Every party broadcasts its share under a fresh mask. One round, the element's bits.
     pub fn open<E>(&self, share: impl Into<Val<know::Share, E>>) -> MaskedIn<E> {
         let share = share.into();
-        let lam: Val<know::Mask, E> = self.random(share.elem(), &share.shape(), false, false);
+        let lam = self.random(share.elem(), &share.shape(), false, false);
+        self.open_under(&share, lam)
+    }
+
+    /// As [`Self::open`], under the rest of a mask in `Z_{2^k}`, which costs less to lift (see `lift`).
+    pub fn open_narrow(&self, share: &Share, k: u8) -> Masked {
+        let lam: Mask = self.random(Elem::Ring(k), &share.shape(), false, false);
+        self.open_under(share, lam.narrow(share.ring()))
+    }
+
+    fn open_under<E>(&self, share: &Val<know::Share, E>, lam: Val<know::Mask, E>) -> MaskedIn<E> {
         let args = [share.id(), lam.id()];
         let delta = push(&self.state, Op::Open, &args, share.elem(), share.shape());
         MaskedIn { delta, lam }
@@ -123,9 +133,4 @@ impl Builder {
         let args = [x.delta.id(), x.lam.id()];
         push(&self.state, Op::Reveal { port }, &args, x.delta.elem(), x.delta.shape())
     }
-}
-
-/// Additive shares of a masked value: `[x]_b = b0 * D - [L]_b`. Local.
-pub fn to_shares(x: &Masked) -> Share {
-    x.delta.at_p0() - &x.lam
 }

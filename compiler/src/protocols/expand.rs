@@ -1,7 +1,7 @@
 //! Masked program to views program, node by node.
 
 use super::ExpandOptions;
-use super::builder::{Builder, to_shares};
+use super::builder::Builder;
 use super::handle::{AtP0, Bilinear, Masked, Val, know};
 use super::local::{Local, Value, pad};
 use super::product::{self, Bias};
@@ -68,7 +68,7 @@ impl Expansion<'_> {
             }
             Op::MatMul => self.product(views::Op::MatMul, args, ty),
             Op::Mul => self.product(views::Op::Mul, args, ty),
-            Op::ToShares => Value::Shares(to_shares(self.masked(args[0]))),
+            Op::ToShares => Value::Shares(self.masked(args[0]).shares()),
             Op::Rescale { by, .. } => {
                 let z = self.values[args[0].index()].to_shares();
                 Value::Masked(rescale::open_truncated(

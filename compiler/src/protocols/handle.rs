@@ -131,6 +131,8 @@ pub(super) struct State {
     pub(super) next_value: u32,
     /// Nodes of the current origin by what they compute: equal nodes are made once.
     pub(super) made: BTreeMap<(String, Vec<Id>, Ty), Id>,
+    /// What `P_0` knows of masked values, by `D` and `L`.
+    at_p0: BTreeMap<(Id, Id), Id>,
 }
 
 impl<K, E> Clone for Val<K, E> {
@@ -155,9 +157,14 @@ impl<K, E> Val<K, E> {
         self.state.borrow().program[self.id].ty.elem
     }
 
+    /// A node, seen through this type.
+    fn at(state: &Rc<RefCell<State>>, id: Id) -> Self {
+        Self { state: Rc::clone(state), id, kind: PhantomData }
+    }
+
     /// The same node seen through another type.
     fn cast<K2, E2>(&self) -> Val<K2, E2> {
-        Val { state: Rc::clone(&self.state), id: self.id, kind: PhantomData }
+        Val::at(&self.state, self.id)
     }
 
     /// Appends a node whose first operand is this value.
@@ -194,7 +201,7 @@ pub(super) fn push<K: know::Knows, E>(
     let key = (text, args.to_vec(), ty);
     let ty = key.2.clone();
     let id = *made.entry(key).or_insert_with(|| program.push(op, args, ty, Some(*origin)));
-    Val { state: Rc::clone(state), id, kind: PhantomData }
+    Val::at(state, id)
 }
 
 impl<K: know::Knows, E> Val<K, E> {
@@ -303,6 +310,79 @@ impl<E> Val<know::Mask, E> {
     }
 }
 
+impl Mask {
+    /// A mask in `Z_{2^k}` of which this one is the rest modulo `2^n`, where this one was made from such by a few
+    /// linear operations.
+    pub fn wide(&self, k: u8) -> Option<Self> {
+        self.wide_within(k, 8)
+    }
+
+    fn wide_within(&self, k: u8, operations: u8) -> Option<Self> {
+        if k <= self.ring() {
+            return Some(self.narrow(k));
+        }
+        let fewer = operations.checked_sub(1)?;
+        let node = self.state.borrow().program[self.id].clone();
+        let mut args = node.args.iter().map(|arg| Self::at(&self.state, *arg));
+        if node.op == Op::Narrow {
+            return args.next()?.wide_within(k, fewer);
+        }
+        let linear = matches!(
+            node.op,
+            Op::Add
+                | Op::Sub
+                | Op::Neg
+                | Op::MulConst { .. }
+                | Op::Sum { .. }
+                | Op::Reshape
+                | Op::Transpose { .. }
+                | Op::Slice { .. }
+                | Op::Pad { .. }
+                | Op::Expand
+                | Op::Concat { .. }
+                | Op::Gather { .. }
+        );
+        if !linear {
+            return None;
+        }
+        let args = args.map(|arg| arg.wide_within(k, fewer)).collect::<Option<Vec<_>>>()?;
+        let (first, more) = args.split_first()?;
+        let more: Vec<Id> = more.iter().map(|arg| arg.id).collect();
+        Some(first.then(node.op, &more, Elem::Ring(k), node.ty.shape))
+    }
+
+    /// The mask without `P_0`'s share.
+    #[must_use]
+    pub fn without_p0(&self) -> Self {
+        self.same(Op::WithoutP0, &[])
+    }
+}
+
+impl Masked {
+    /// `D - [L]_0`, which `P_0` knows: `x` is that less [`Mask::without_p0`].
+    ///
+    /// Made once, as part of what gives `D`, however many operations ask for it.
+    pub fn at_p0(&self) -> Share0 {
+        let (state, key) = (&self.delta.state, (self.delta.id, self.lam.id));
+        if let Some(&id) = state.borrow().at_p0.get(&key) {
+            return Val::at(state, id);
+        }
+        let asking = state.borrow().origin;
+        let of_delta = state.borrow().program[self.delta.id].origin.unwrap_or(asking);
+        state.borrow_mut().origin = of_delta;
+        let share = self.delta.at_p0() - self.lam.same::<know::Share0>(Op::OfP0, &[]);
+        let mut state = state.borrow_mut();
+        state.origin = asking;
+        state.at_p0.insert(key, share.id);
+        share
+    }
+
+    /// Additive shares: `[x]_b = b0 * D - [L]_b`. Local.
+    pub fn shares(&self) -> Share {
+        self.at_p0() - self.lam.without_p0()
+    }
+}
+
 impl Share {
     /// Each party shifts its own share: not a shift of the shared value but for the carry.
     #[must_use]
@@ -404,7 +484,7 @@ table!(Prod:
     Public Mask => Mask, Mask Public => Mask, Delta Mask => Share, Mask Delta => Share,
     Public Share => Share, Share Public => Share, Delta Share => Share, Share Delta => Share,
     Public Share0 => Share0, Share0 Public => Share0,
-    Delta Share0 => Share0, Share0 Delta => Share0,
+    Delta Share0 => Share0, Share0 Delta => Share0, Share0 Share0 => Share0,
 );
 
 macro_rules! operator {

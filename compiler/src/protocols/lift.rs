@@ -4,8 +4,8 @@
 //!
 //! - Source: `PROTOCOLS.md`, Truncating opening, and `lift` of `masked.py`; `r` is `L_u`.
 //! - Range: `|u| < 2^(n-2)`.
-//! - Cost: one round, `k` bits per element; the dealer sends `k` bits for `r` and `k - n` for its top.
-//!   Nothing when `n = k`: the value is already there.
+//! - Cost: one round, `k` bits per element; the dealer sends `k - n` bits for `r`'s top, and for `r` as
+//!   [`mask`] says. Nothing when `n = k`: the value is already there.
 
 use super::builder::Builder;
 use super::handle::{AtP0, Dealt, Delta, Mask, Masked, Share};
@@ -18,10 +18,23 @@ pub fn lift(b: &Builder, u: &Masked, k: u8) -> Masked {
     }
     let off = 1_i64 << (n - 2);
     let d = u.delta.plus(off);
-    let rho = b.deal(&u.lam.total().extend(k));
+    let rho = mask(b, &u.lam, k);
     let tp = b.deal_high(&top(&u.lam, k), n);
     let value = d.extend(k).plus(-off).at_p0() - rho + wrap(&d, &tp);
     b.open(value)
+}
+
+/// Shares of `r` itself in `Z_{2^k}`, for `r` in `Z_{2^n}`.
+///
+/// Where `r` is the rest of a mask `m` in `Z_{2^k}`, that is `m` less a multiple of `2^n`, which the dealer shares
+/// with `k - n` bits. Otherwise `r` is shared with `k` bits, as in `masked.py`; if `n = k` it is shared already.
+pub(super) fn mask(b: &Builder, r: &Mask, k: u8) -> Mask {
+    let known = r.total().extend(k);
+    match r.wide(k) {
+        _ if r.ring() == k => r.clone(),
+        Some(m) => &m - b.deal_high(&(m.total() - known), r.ring()),
+        None => b.deal(&known),
+    }
 }
 
 /// `top(r) * 2^n` in `Z_{2^k}`, for `r` in `Z_{2^n}` with `n < k`.

@@ -5,7 +5,7 @@
 //! - A public term goes into `D` of a masked value and to `P_0` of a shared one.
 //! - Cost: none.
 
-use super::builder::{Builder, to_shares};
+use super::builder::Builder;
 use super::handle::{AtP0, Masked, Share, Share0, Val, Word, in_ring, know};
 use super::weights::Weight;
 use mpcc_ir::Shape;
@@ -42,7 +42,7 @@ impl Value {
     /// The value as additive shares.
     pub fn to_shares(&self) -> Share {
         match self {
-            Self::Masked(m) => to_shares(m),
+            Self::Masked(m) => m.shares(),
             Self::Shares(s) => s.clone(),
             Self::Weight(w) => w.shares(),
         }

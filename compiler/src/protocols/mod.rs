@@ -16,7 +16,7 @@ pub mod rescale;
 pub mod sign;
 pub mod weights;
 
-pub use builder::{Builder, to_shares};
+pub use builder::Builder;
 pub use expand::expand;
 pub use handle::{
     AtP0, Bilinear, Bit, Dealt, DealtBit, Delta, DeltaBit, Mask, MaskBit, Masked, MaskedBit,

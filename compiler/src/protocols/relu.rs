@@ -6,12 +6,13 @@
 //!
 //! - Source: `PROTOCOLS.md`, Sign, ReLU, max; `relu` of `masked.py`; `r` is `L_u`.
 //! - Range: `|u| < 2^(n-1)`. Exact.
-//! - Cost: the sign's, then one round and `k` bits; corrections `3k + 2(k - n)`. With `n = k` there is
-//!   nothing to lift: `r` is shared already and the wrap is none, corrections `2k`.
+//! - Cost: the sign's, then one round and `k` bits; corrections `2k + 2(k - n)` and what `lift::mask` says of `r`,
+//!   `k - n` or `k`. With `n = k` there is nothing to lift: `r` is shared already and the wrap is none, corrections
+//!   `2k`.
 
 use super::builder::Builder;
 use super::handle::{AtP0, Delta, Mask, MaskBit, Masked, Share};
-use super::lift::{top, wrap};
+use super::lift::{mask, top, wrap};
 use super::sign::negative;
 
 /// What the parties hold of `r` (or of `l r`) and its wrap.
@@ -51,11 +52,7 @@ pub fn relu(b: &Builder, u: &Masked, k: u8, block: u8) -> Masked {
 
 fn deal_mask(b: &Builder, r: &Mask, k: u8) -> Lifted {
     let n = r.ring();
-    if n == k {
-        return Lifted { low: r.clone(), top: None };
-    }
-    let low = b.deal(&r.total().extend(k));
-    Lifted { low, top: Some(b.deal_high(&top(r, k), n)) }
+    Lifted { low: mask(b, r, k), top: (n < k).then(|| b.deal_high(&top(r, k), n)) }
 }
 
 fn deal_product(b: &Builder, l: &MaskBit, r: &Mask, k: u8) -> Lifted {

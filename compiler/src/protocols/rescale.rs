@@ -16,10 +16,11 @@ use super::handle::{Masked, Share};
 /// `z >> t`, rounded at random, masked in a ring of `n` bits.
 pub fn open_truncated(b: &Builder, z: &Share, t: u8, n: u8, parties: u8) -> Masked {
     if t == 0 {
-        return b.open(z.narrow(n));
+        return b.open_narrow(&z.narrow(n), z.ring());
     }
+    let k = z.ring();
     let z = z.narrow(n + t);
     let lost = i64::from(parties) * ((1 << t) - 1) / 2;
     let lost = b.constant_at_p0(lost, n + t, &z.shape());
-    b.open((z + lost).shr_each(t).narrow(n))
+    b.open_narrow(&(z + lost).shr_each(t).narrow(n), k)
 }

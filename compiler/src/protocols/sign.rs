@@ -8,13 +8,13 @@
 //! - Source: `PROTOCOLS.md`, Sign, ReLU, max; `negative` of `masked.py`; `r` is `L_u`.
 //! - Security: what is opened is masked by a fresh bit each.
 //! - Cost for `m` blocks of `w` bits: `2m - 1 + 1` online bits and two rounds up to six blocks (see
-//!   `join` beyond); corrections `2^w - 1` bits per block, one for `r_top`, and the join's.
+//!   `join` beyond); corrections `2^w - 1` bits per block, and the join's, which has room for `r_top`.
 
 mod join;
 mod lookup;
 
 use super::builder::Builder;
-use super::handle::{AtP0, Masked, MaskedBit, ShareBit};
+use super::handle::{AtP0, Masked, MaskedBit};
 use join::{Block, join};
 
 /// One when `u < 0`; `block` bits are compared at once.
@@ -22,10 +22,8 @@ pub fn negative(b: &Builder, u: &Masked, block: u8) -> MaskedBit {
     let n = u.delta.ring();
     let cuts = split_blocks(n - 1, block.clamp(1, 8));
     let opened = cuts.iter().map(|&(low, width)| compare(b, u, low, width, low > 0)).collect();
-    let lt = join(b, opened);
-    let r_top = b.deal(&u.lam.total().bit(n - 1));
-    let known: ShareBit = u.delta.bit(n - 1).at_p0().into();
-    b.open(known + r_top + lt)
+    let dealt = join(b, opened, &u.lam.total().bit(n - 1));
+    b.open(dealt + u.delta.bit(n - 1).at_p0())
 }
 
 /// Lowest bit and width of each block, most significant first.

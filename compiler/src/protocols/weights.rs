@@ -2,15 +2,15 @@
 //!
 //! | mode | online operand `a_b = b0*D_w - [L_w]_b` | mask | dealer |
 //! |---|---|---|---|
-//! | [`WeightsMode::Party0`] | the plain weight at `P_0`, nothing elsewhere | whole at `P_0` | `op(L_x, L_w)` |
+//! | [`WeightsMode::Party0`] | the plain weight at `P_0`, nothing elsewhere | whole at `P_0` | `op(L_x without [L_x]_0, L_w)` |
 //! | [`WeightsMode::Owner`] | formed once from `D_w` and the mask's share | shared | `op(L_x, L_w)` |
 //! | [`WeightsMode::Public`] | the plain weight at `P_0`, nothing elsewhere | none | nothing |
 //!
 //! Operations that move elements apply to every part; parts that no product reads are dead code and
 //! cost nothing (a bias of `P_0` needs no mask, for example).
 
+use super::builder::Builder;
 use super::handle::{AtP0, Masked, Public, Share, Share0};
-use super::{Builder, to_shares};
 use mpcc_ir::plan::WeightsMode;
 use mpcc_ir::{ParamId, Shape};
 
@@ -52,7 +52,7 @@ impl Weight {
             },
             WeightsMode::Owner if !public => {
                 let masked = b.weight(param, ring, shape, false);
-                Self::Owner { operand: to_shares(&masked), masked }
+                Self::Owner { operand: masked.shares(), masked }
             }
             WeightsMode::Public | WeightsMode::Party0 | WeightsMode::Owner => {
                 Self::Public(b.public(param, ring, shape))

@@ -10,6 +10,7 @@ use mpcc_ir::plan::{Phase, Role, WeightsMode};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Index of a role's value.
 pub(super) type Val = usize;
@@ -107,9 +108,14 @@ pub(super) fn project(
         out: Projected::default(),
         params: BTreeMap::new(),
         of: vec![None; views.nodes.len()],
+        without_p0: vec![None; views.nodes.len()],
     };
+    let halved = if role == Role::Dealer { masks_behind_without_p0(views) } else { vec![] };
     for id in views.ids().filter(|id| needed[id.index()]) {
         projector.of[id.index()] = projector.value(id);
+        if halved.get(id.index()).is_some_and(|halved| *halved) {
+            projector.without_p0[id.index()] = projector.without_p0(id);
+        }
     }
     projector.sinks();
     projector.out.find_live();
@@ -151,6 +157,20 @@ fn needed(views: &ViewsProgram, traffic: &Traffic, role: Role) -> Vec<bool> {
     needed
 }
 
+/// Masks from which an [`Op::WithoutP0`] follows.
+fn masks_behind_without_p0(views: &ViewsProgram) -> Vec<bool> {
+    let mut behind = vec![false; views.nodes.len()];
+    for id in views.ids().rev() {
+        let node = &views[id];
+        if behind[id.index()] && node.ty.view == View::Mask || node.op == Op::WithoutP0 {
+            for arg in &node.args {
+                behind[arg.index()] = views[*arg].ty.view == View::Mask;
+            }
+        }
+    }
+    behind
+}
+
 struct Projector<'a> {
     views: &'a ViewsProgram,
     traffic: &'a Traffic,
@@ -161,6 +181,8 @@ struct Projector<'a> {
     params: BTreeMap<(u32, Elem), Val>,
     /// This role's value of each view node; `None` where it is zero or not needed.
     of: Vec<Option<Val>>,
+    /// The dealer's totals of masks without the share of `P_0`, of those from which [`Op::WithoutP0`] follows.
+    without_p0: Vec<Option<Val>>,
 }
 
 impl Projector<'_> {
@@ -218,10 +240,16 @@ impl Projector<'_> {
                 let work = Work::Received { payload, member: 0, from, zeros: 0 };
                 Some(self.push(id, work, vec![], Phase::Setup))
             }
-            Op::AtP0 if first => operand,
-            Op::AtP0 => None,
+            Op::AtP0 | Op::OfP0 if first => operand,
+            Op::AtP0 | Op::OfP0 => None,
+            Op::WithoutP0 if first => None,
+            Op::WithoutP0 if self.role == Role::Dealer => self.without_p0[node.args[0].index()],
+            Op::WithoutP0 => operand,
             Op::Reveal { .. } => operand,
-            op => self.operation(id, op),
+            op => {
+                let args = node.args.iter().map(|arg| self.of[arg.index()]).collect();
+                self.operation(id, op, args)
+            }
         }
     }
 
@@ -236,7 +264,6 @@ impl Projector<'_> {
     }
 
     fn random(&mut self, id: Id, value: u32, once: bool, p0: bool) -> Option<Val> {
-        let phase = if once { Phase::Setup } else { Phase::Offline };
         let holders = match (self.role, p0) {
             (Role::Party(b), false) => b..b + 1,
             (Role::Party(0), true) => 0..1,
@@ -244,14 +271,48 @@ impl Projector<'_> {
             (Role::Dealer, true) => 0..1,
             _ => return None,
         };
+        self.drawn(id, value, once, holders)
+    }
+
+    /// The sum of the shares of `holders` of a random value.
+    fn drawn(&mut self, id: Id, value: u32, once: bool, holders: Range<u8>) -> Option<Val> {
+        let phase = if once { Phase::Setup } else { Phase::Offline };
         self.total(id, holders, |party| Work::Random { value, party, zeros: 0 }, phase)
+    }
+
+    /// The dealer's total of a mask without the share of `P_0`: what is linear in masks is so in these, too.
+    fn without_p0(&mut self, mask: Id) -> Option<Val> {
+        let node = &self.views[mask];
+        match &node.op {
+            Op::Random { p0: true, .. } => None,
+            Op::Random { value, once, .. } => {
+                self.drawn(mask, *value, *once, 1..self.options.parties)
+            }
+            Op::Deal { value, zeros } => {
+                let of_p0 = Work::Random { value: *value, party: 0, zeros: *zeros };
+                let of_p0 = self.push(mask, of_p0, vec![], Phase::Offline);
+                Some(match self.of[mask.index()] {
+                    Some(total) => self.map(mask, Op::Sub, vec![total, of_p0]),
+                    None => self.map(mask, Op::Neg, vec![of_p0]),
+                })
+            }
+            Op::WithoutP0 => self.of[mask.index()],
+            op => {
+                let args = node.args.iter().map(|arg| match self.views[*arg].ty.view {
+                    View::Mask => self.without_p0[arg.index()],
+                    _ => self.of[arg.index()],
+                });
+                let args = args.collect();
+                self.operation(mask, op, args)
+            }
+        }
     }
 
     /// The sum of one value per party in `holders`.
     fn total(
         &mut self,
         id: Id,
-        holders: std::ops::Range<u8>,
+        holders: Range<u8>,
         work: impl Fn(u8) -> Work,
         phase: Phase,
     ) -> Option<Val> {
@@ -294,14 +355,13 @@ impl Projector<'_> {
         Some(sum)
     }
 
-    /// An operation on this role's operands; zero operands fold away.
-    fn operation(&mut self, id: Id, op: &Op) -> Option<Val> {
-        let node = &self.views[id];
-        let args: Vec<Option<Val>> = node.args.iter().map(|a| self.of[a.index()]).collect();
+    /// An operation on a role's operands; zero operands fold away.
+    fn operation(&mut self, id: Id, op: &Op, args: Vec<Option<Val>>) -> Option<Val> {
         if let (Op::Mux, &[Some(choice), None, Some(other)]) = (op, &args[..]) {
             let choice = self.map(id, Op::Not, vec![choice]);
             return Some(self.map(id, Op::Mul, vec![choice, other]));
         }
+        let args = if matches!(op, Op::Concat { .. }) { self.filled(id, args) } else { args };
         let (op, args) = fold_zeros(op, &args)?;
         if matches!(op, Op::Add | Op::Sub) && args.len() == 1 {
             return Some(args[0]);
@@ -309,29 +369,26 @@ impl Projector<'_> {
         if op.is_element_wise() || op == Op::Reshape {
             Some(self.map(id, op, args))
         } else {
-            let args = self.concat_args(id, &op, args)?;
             Some(self.push(id, Work::Bulk(op), args, Phase::Setup))
         }
     }
 
-    /// A concatenation keeps all its operands: zero ones become constants.
-    fn concat_args(&mut self, id: Id, op: &Op, args: Vec<Val>) -> Option<Vec<Val>> {
-        if !matches!(op, Op::Concat { .. }) {
-            return Some(args);
+    /// The operands of a concatenation, which keeps all of them unless all are zero: zero ones become constants.
+    fn filled(&mut self, id: Id, args: Vec<Option<Val>>) -> Vec<Option<Val>> {
+        if args.iter().all(Option::is_none) {
+            return args;
         }
-        let node = &self.views[id];
-        let operands: Vec<Id> = node.args.clone();
-        let filled = operands.into_iter().map(|arg| {
-            self.of[arg.index()].unwrap_or_else(|| {
-                let ty = &self.views[arg].ty;
-                let (elem, shape) = (ty.elem, ty.shape.clone());
+        let operands = self.views[id].args.iter().zip(args);
+        let filled = operands.map(|(operand, arg)| {
+            arg.or_else(|| {
+                let ty = &self.views[*operand].ty;
                 let zero = self.push(id, Work::Const(0), vec![], Phase::Setup);
-                self.out.values[zero].elem = elem;
-                self.out.values[zero].shape = shape;
-                zero
+                self.out.values[zero].elem = ty.elem;
+                self.out.values[zero].shape = ty.shape.clone();
+                Some(zero)
             })
         });
-        Some(filled.collect())
+        filled.collect()
     }
 
     fn sinks(&mut self) {
@@ -412,10 +469,6 @@ fn fold_zeros(op: &Op, args: &[Option<Val>]) -> Option<(Op, Vec<Val>)> {
         }
         (Op::Sub, [None, Some(b)]) => Some((Op::Neg, vec![*b])),
         (Op::Mux, [Some(c), Some(a), None]) => Some((Op::Mul, vec![*c, *a])),
-        (Op::Concat { .. }, _) => {
-            let known: Vec<Val> = args.iter().copied().flatten().collect();
-            (!known.is_empty()).then(|| (op.clone(), known))
-        }
         (Op::AddConst { by }, [None]) => Some((Op::Const { value: *by }, vec![])),
         _ => None,
     }

@@ -49,6 +49,8 @@ pub(super) fn eval(op: &Op, args: &[Operand<'_>], out: &Ty) -> Option<Vec<u64>> 
         | Op::Deal { .. }
         | Op::Open
         | Op::AtP0
+        | Op::OfP0
+        | Op::WithoutP0
         | Op::Reveal { .. } => return None,
     };
     for word in &mut words {

@@ -208,10 +208,11 @@ impl World<'_> {
             Op::Random { value, once, p0 } => self.random(id, *value, *once, *p0),
             Op::Deal { value, zeros } => self.deal(id, *value, *zeros)?,
             Op::Open => self.open(id)?,
-            Op::AtP0 => {
+            Op::AtP0 | Op::OfP0 => {
                 let words = self.of(id, node.args[0], Holder::Party(0))?;
                 self.hand_out(id, words)?
             }
+            Op::WithoutP0 => self.without_p0(id)?,
             Op::Reveal { port } => self.reveal(id, *port)?,
             Op::Add
             | Op::Sub
@@ -331,6 +332,17 @@ impl World<'_> {
         let shares: Vec<Words> = (0..self.parties).map(share).collect();
         let dealer = Some(self.sum(id, &shares));
         Held { parties: shares.into_iter().map(Some).collect(), dealer, depth: 0 }
+    }
+
+    /// `P_0`'s share of the operand becomes zero.
+    fn without_p0(&self, id: Id) -> Result<Held, InterpError> {
+        let of = |b: usize| self.of(id, self.program[id].args[0], Holder::Party(b));
+        let mut shares = vec![self.zeros(id)];
+        for b in 1..self.parties {
+            shares.push(of(b)?);
+        }
+        let dealer = Some(self.sum(id, &shares));
+        Ok(Held { parties: shares.into_iter().map(Some).collect(), dealer, depth: 0 })
     }
 
     /// All parties but the last draw multiples of `2^zeros`; the last gets what is missing.

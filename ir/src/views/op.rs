@@ -51,6 +51,10 @@ ops! {
         Open = "open",
         /// `P_0` takes the value as its share, the others zero.
         AtP0 = "at_p0",
+        /// `P_0`'s share of a mask: a value that `P_0` knows; zero at the others.
+        OfP0 = "of_p0",
+        /// The mask without `P_0`'s share: what [`Op::OfP0`] leaves.
+        WithoutP0 = "without_p0",
         /// Shows `D` (operand 0) and the mask's shares (operand 1) to the client.
         Reveal = "reveal" {
             /// Which output.
@@ -168,7 +172,7 @@ ops! {
 enum Rule {
     /// Linear in each operand taken together: all operands are shared, or none.
     Sum,
-    /// Linear in each operand alone: at most one is a share.
+    /// Linear in each operand alone: at most one is a share, or all are known to `P_0`.
     Product,
     /// The first operand chooses between the other two, which are shared or known alike.
     Choice,
@@ -207,6 +211,8 @@ impl Op {
                 return matches!(views[..], [Share | Share0 | Mask, Mask]) && out.view == Delta;
             }
             Self::AtP0 => return matches!(views[..], [Delta | Public]) && out.view == Share0,
+            Self::OfP0 => return views == [Mask] && out.view == Share0,
+            Self::WithoutP0 => return views == [Mask] && out.view == Mask,
             Self::Reveal { .. } => return views == [Delta, Mask] && out.view == Delta,
             Self::AddConst { .. } | Self::Not => {
                 return views == [out.view] && matches!(out.view, Public | Delta | Dealt);
@@ -262,6 +268,8 @@ impl Op {
             | Self::Random { .. }
             | Self::Open
             | Self::AtP0
+            | Self::OfP0
+            | Self::WithoutP0
             | Self::Reveal { .. }
             | Self::Add
             | Self::Sub
@@ -302,6 +310,8 @@ impl Op {
             | Self::WeightDelta { .. }
             | Self::Deal { .. }
             | Self::AtP0
+            | Self::OfP0
+            | Self::WithoutP0
             | Self::Neg
             | Self::AddConst { .. }
             | Self::MulConst { .. }
@@ -371,6 +381,8 @@ impl Op {
             | Self::Deal { .. }
             | Self::Open
             | Self::AtP0
+            | Self::OfP0
+            | Self::WithoutP0
             | Self::Reveal { .. }
             | Self::Add
             | Self::Sub
@@ -412,7 +424,8 @@ impl Rule {
             (Self::Sum, Share0) => all(&[Share0]),
             (Self::Product, Mask) => all(&[Public, Mask]) && shared == 1,
             (Self::Product, Share) => all(&[Public, Delta, Mask, Share, Share0]) && shared == 1,
-            (Self::Product, Share0) => all(&[Public, Delta, Share0]) && shared == 1,
+            // All that `P_0` knows: a product of two of its values is local, too.
+            (Self::Product, Share0) => all(&[Public, Delta, Share0]) && shared > 0,
             (Self::Choice, Mask | Share | Share0) => {
                 let (by, rest) = views.split_at(1);
                 let known = if out == Mask { &[Public][..] } else { &[Public, Delta] };

@@ -49,6 +49,8 @@ fn mask_operand(node: &Node<Views>) -> Option<Id> {
         | Op::Random { .. }
         | Op::Deal { .. }
         | Op::AtP0
+        | Op::OfP0
+        | Op::WithoutP0
         | Op::Reveal { .. }
         | Op::Add
         | Op::Sub
@@ -85,6 +87,11 @@ fn masks(program: &ViewsProgram) -> Result<(), VerifyError> {
     let mut named = BTreeMap::new();
     for id in program.ids() {
         let Some(mask) = mask_operand(&program[id]) else { continue };
+        // The low bits of a random value are one, too.
+        let mask = match &program[mask] {
+            Node { op: Op::Narrow, args, .. } => args[0],
+            _ => mask,
+        };
         let Op::Random { once, p0, .. } = program[mask].op else {
             return Err(fail(program, id, format!("its mask {mask} is not a fresh random value")));
         };

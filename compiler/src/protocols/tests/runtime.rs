@@ -159,3 +159,26 @@ fn layers_agree_bit_for_bit_in_64_bits() {
     }";
     assert_agree(text, Word::W64, &numbers(20, 1 << 19), &[numbers(150, 1 << 14)]);
 }
+
+#[test]
+fn moved_and_summed_masks_agree_in_what_p0_and_the_dealer_take_of_them() {
+    let text = "program {
+      %0 = input port port0 mask m0 : masked<32>[1x3x4x2]
+      %1 = weight param w0 mask m1 : weight<32>[1x1x4x3]
+      %2 = pad %0 before [0, 1, 0, 0] after [0, 0, 1, 0] interior [0, 0, 0, 0] value 5 : masked<32>[1x4x5x2]
+      %3 = slice %2 starts [0, 3, 0, 0] steps [1, -1, 1, 1] : masked<32>[1x4x5x2]
+      %4 = scale %3 by -3 : masked<32>[1x4x5x2]
+      %5 = sub %2, %4 : masked<32>[1x4x5x2]
+      %6 = concat %5, %3 axis 3 : masked<32>[1x4x5x4]
+      %7 = offset %6 by 7 : masked<32>[1x4x5x4]
+      %8 = transpose %7 perm [0, 2, 1, 3] : masked<32>[1x5x4x4]
+      %9 = conv %8, %1 window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 : shares<32>[1x5x4x3]
+      %10 = to_shares %8 : shares<32>[1x5x4x4]
+      %11 = slice %10 starts [0, 0, 0, 1] steps [1, 1, 1, 1] : shares<32>[1x5x4x3]
+      %12 = add %9, %11 : shares<32>[1x5x4x3]
+      %13 = rescale %12 by 3 mask m2 : masked<20q-3>[1x5x4x3]
+      %14 = reveal %13 port port0 : masked<20q-3>[1x5x4x3]
+      return %14
+    }";
+    assert_agree(text, Word::W32, &numbers(24, 900), &[numbers(12, 50)]);
+}
