@@ -1,9 +1,11 @@
 //! Run numbers: each is used once, also after a crash and when two processes try.
 //!
 //! A mask depends on the seed and the run number, so a number that comes twice would use masks
-//! twice. The ledger is a file with the lowest number never used. It is written, and forced to the
-//! disk together with its directory, before the number is handed out; a crash can lose numbers but not
-//! repeat one. A lock, which the system releases when the process ends, keeps a second process away.
+//! twice. The ledger is a file with a number such that it and all above were never used. It is written, and forced
+//! to the disk together with its directory, before a number below is handed out; a crash can lose numbers but not
+//! repeat one. Several numbers may be recorded at once, since the disk takes longer than a small model's run; those
+//! that are left are given back when the ledger is closed. A lock, which the system releases when the process ends,
+//! keeps a second process away.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -30,6 +32,10 @@ pub enum LedgerError {
 pub struct Ledger {
     dir: PathBuf,
     next: u64,
+    /// What the file says: `next`, or more.
+    recorded: u64,
+    /// Numbers that are recorded at once.
+    batch: u64,
     _lock: File,
 }
 
@@ -58,7 +64,13 @@ impl Ledger {
                 number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?
             }
         };
-        Ok(Self { dir: dir.to_owned(), next, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), next, recorded: next, batch: 1, _lock: lock })
+    }
+
+    /// Records so many numbers at once, at least one. A crash loses those that are left, and with them what a store
+    /// has for these runs.
+    pub fn record_at_once(&mut self, numbers: u64) {
+        self.batch = numbers.max(1);
     }
 
     /// The lowest number never used.
@@ -66,7 +78,7 @@ impl Ledger {
         self.next
     }
 
-    /// Takes `run` and all numbers below it out of use for ever. When this returns, it is on the disk.
+    /// Takes `run` and all numbers below it out of use for ever, on the disk when this returns.
     ///
     /// # Errors
     /// [`LedgerError::Used`] for a number that was reserved before; or the disk does not take it, and the number must not be used.
@@ -75,7 +87,12 @@ impl Ledger {
         let Some(after) = after else {
             return Err(LedgerError::Used { run, next: self.next });
         };
-        self.write(after).map_err(|source| LedgerError::Io { path: self.dir.clone(), source })?;
+        if after > self.recorded {
+            let recorded = run.saturating_add(self.batch);
+            let io = |source| LedgerError::Io { path: self.dir.clone(), source };
+            self.write(recorded).map_err(io)?;
+            self.recorded = recorded;
+        }
         self.next = after;
         Ok(())
     }
@@ -87,6 +104,16 @@ impl Ledger {
         file.sync_all()?;
         fs::rename(&fresh, &path)?;
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Gives numbers back that were recorded and not used.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if self.recorded > self.next {
+            // If this fails, some numbers are lost, as in a crash.
+            drop(self.write(self.next));
+        }
     }
 }
 
@@ -107,6 +134,32 @@ mod tests {
         }
         drop(ledger);
         assert_eq!(Ledger::open(dir.path()).unwrap().next(), 5);
+    }
+
+    /// What a process would find that began now.
+    fn recorded(dir: &Path) -> String {
+        fs::read_to_string(dir.join("next_run")).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_recorded_before_they_are_used_and_given_back_if_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        ledger.record_at_once(8);
+        for (run, on_disk) in [(1, "9\n"), (2, "9\n"), (8, "9\n"), (9, "17\n"), (30, "38\n")] {
+            ledger.reserve(run).unwrap();
+            assert_eq!(recorded(dir.path()), on_disk, "{run}");
+        }
+        assert!(matches!(ledger.reserve(30), Err(LedgerError::Used { next: 31, .. })));
+        drop(ledger);
+        assert_eq!(recorded(dir.path()), "31\n");
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        ledger.record_at_once(8);
+        ledger.reserve(u64::MAX - 2).unwrap();
+        assert_eq!(ledger.next(), u64::MAX - 1);
+        // A crash.
+        std::mem::forget(ledger);
+        assert_eq!(recorded(dir.path()), format!("{}\n", u64::MAX));
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub(super) struct Traffic {
     pub(super) weights: WeightsMode,
     /// Openings that a party can send before the run's input is there.
     pub(super) ahead: BTreeSet<(Payload, Role)>,
+    /// Openings of which nobody needs a party's part, as where `P_0` alone learns the value.
+    pub(super) unsent: BTreeSet<(Payload, Role)>,
     pub(super) splits: Splits,
     pub(super) classes: Classes,
 }
@@ -129,11 +131,18 @@ impl Traffic {
             ids: BTreeMap::new(),
             weights: options.weights,
             ahead: BTreeSet::new(),
+            unsent: BTreeSet::new(),
             splits: Splits::default(),
             classes: Classes::default(),
         };
         traffic.collect(views, depths, model);
         traffic
+    }
+
+    /// The parts of all openings, by party.
+    pub(super) fn openings(&self, parties: u8) -> impl Iterator<Item = (Payload, Role)> {
+        let opens = self.groups.keys().filter(|payload| matches!(payload, Payload::Open(_)));
+        opens.flat_map(move |payload| (0..parties).map(move |b| (*payload, Role::Party(b))))
     }
 
     fn collect(&mut self, views: &ViewsProgram, depths: &[u32], model: &Model) {

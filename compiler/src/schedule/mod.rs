@@ -123,6 +123,14 @@ pub fn schedule(
     plan
 }
 
+/// What roles need of others: payload, sender and receiver.
+fn wanted(projected: &[(Role, Projected)]) -> BTreeSet<(Payload, Role, Role)> {
+    let of = |(to, p): &(Role, Projected)| {
+        p.received().map(|(payload, from)| (payload, from, *to)).collect::<Vec<_>>()
+    };
+    projected.iter().flat_map(of).collect()
+}
+
 /// What is the same however finely a program is cut.
 struct Base<'a> {
     masked: &'a MaskedProgram,
@@ -146,20 +154,22 @@ impl<'a> Base<'a> {
         let mut traffic = Traffic::new(views, &depths, &model, options);
         let roles: Vec<Role> =
             (0..options.parties).map(Role::Party).chain([Role::Dealer]).collect();
-        // What can be opened ahead is known once roles have been told what they compute, and changes when.
-        let first =
-            roles.iter().map(|role| (*role, project::project(views, &traffic, *role, options)));
+        let project = |traffic: &Traffic| -> Vec<(Role, Projected)> {
+            let project = |role: &Role| (*role, project::project(views, traffic, *role, options));
+            roles.iter().map(project).collect()
+        };
+        // What can be opened ahead, and what nobody needs, is known once roles have been told what they compute, and
+        // changes when and what they do.
+        let first = project(&traffic);
         let ahead =
-            first.flat_map(|(role, p)| p.ahead.into_iter().map(move |payload| (payload, role)));
+            first.iter().flat_map(|(role, p)| p.ahead.iter().map(|payload| (*payload, *role)));
         traffic.ahead = ahead.collect();
-        let projected: Vec<(Role, Projected)> = roles
-            .iter()
-            .map(|role| (*role, project::project(views, &traffic, *role, options)))
-            .collect();
-        let wanted = projected
-            .iter()
-            .flat_map(|(to, p)| p.received().map(move |(payload, from)| (payload, from, *to)))
-            .collect();
+        traffic.unsent = traffic.openings(options.parties).collect();
+        for (payload, from, _) in wanted(&first) {
+            traffic.unsent.remove(&(payload, from));
+        }
+        let projected = project(&traffic);
+        let wanted = wanted(&projected);
         let mut fused: Vec<Fused> = projected
             .into_iter()
             .map(|(role, projected)| fuse::fuse(projected, &traffic, role, &depths, options.word))

@@ -9,7 +9,7 @@ use mpcc_ir::Id;
 use mpcc_ir::plan::{Phase, Role, WeightsMode};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Index of a role's value.
@@ -78,6 +78,35 @@ impl Projected {
         })
     }
 
+    /// Finds what is live without the messages that nobody needs, but for those that the role itself reads again.
+    fn drop_unsent(&mut self, unsent: impl Fn(Payload) -> bool) {
+        let all = std::mem::take(&mut self.sinks);
+        let (mut unsent, sent): (Vec<Sink>, Vec<Sink>) =
+            all.into_iter().partition(|sink| unsent(sink.payload));
+        self.sinks = sent;
+        loop {
+            self.find_live();
+            let reads = self.reads_again();
+            let (read, unread): (Vec<Sink>, Vec<Sink>) =
+                unsent.into_iter().partition(|sink| reads.contains(&sink.payload));
+            if read.is_empty() {
+                return;
+            }
+            self.sinks.extend(read);
+            unsent = unread;
+        }
+    }
+
+    /// Payloads of which the role needs its own part.
+    fn reads_again(&self) -> BTreeSet<Payload> {
+        let live = self.values.iter().zip(&self.live).filter(|(_, live)| **live);
+        let own = live.filter_map(|(value, _)| match value.work {
+            Work::Own { payload, .. } => Some(payload),
+            _ => None,
+        });
+        own.collect()
+    }
+
     fn find_live(&mut self) {
         self.live = vec![false; self.values.len()];
         for sink in &self.sinks {
@@ -118,7 +147,7 @@ pub(super) fn project(
         }
     }
     projector.sinks();
-    projector.out.find_live();
+    projector.out.drop_unsent(|payload| traffic.unsent.contains(&(payload, role)));
     projector.out
 }
 
@@ -246,11 +275,31 @@ impl Projector<'_> {
             Op::WithoutP0 if self.role == Role::Dealer => self.without_p0[node.args[0].index()],
             Op::WithoutP0 => operand,
             Op::Reveal { .. } => operand,
-            op => {
+            op => self.kept(id).or_else(|| {
                 let args = node.args.iter().map(|arg| self.of[arg.index()]).collect();
                 self.operation(id, op, args)
-            }
+            }),
         }
+    }
+
+    /// `D - [L]_0` of an opening to `P_0` alone: its share, which it has sent to nobody and need not mask, and what
+    /// the others have sent.
+    fn kept(&mut self, id: Id) -> Option<Val> {
+        let operand = |id: Id, at: usize| self.views[id].args.get(at).copied();
+        let (delta, mask) = (operand(id, 0)?, operand(id, 1)?);
+        let is_kept = self.role == Role::Party(0)
+            && self.views[id].op == Op::Sub
+            && self.views[delta].op == Op::AtP0
+            && self.views[mask].op == Op::OfP0;
+        let open = operand(delta, 0).filter(|open| is_kept && self.views[*open].op == Op::Open)?;
+        let (payload, member) = *self.traffic.member.get(&open)?;
+        if operand(open, 1) != operand(mask, 0)
+            || !self.traffic.unsent.contains(&(payload, self.role))
+        {
+            return None;
+        }
+        let own = self.of[operand(open, 0)?.index()];
+        self.opened_sum(id, own, payload, member)
     }
 
     fn param(&mut self, id: Id, param: u32) -> Val {
@@ -343,16 +392,30 @@ impl Projector<'_> {
     /// The sum of all parties' messages of an opening.
     fn opened(&mut self, id: Id) -> Option<Val> {
         let (payload, member) = *self.traffic.member.get(&id)?;
-        let (role, traffic) = (self.role, self.traffic);
-        let own_phase = traffic.phase(payload, role);
+        let own_phase = self.traffic.phase(payload, self.role);
         let own = self.push(id, Work::Own { payload, member }, vec![], own_phase);
+        self.opened_sum(id, Some(own), payload, member)
+    }
+
+    /// The role's own part and the other parties' messages.
+    fn opened_sum(
+        &mut self,
+        id: Id,
+        own: Option<Val>,
+        payload: Payload,
+        member: usize,
+    ) -> Option<Val> {
+        let (role, traffic) = (self.role, self.traffic);
         let mut sum = own;
         for from in (0..self.options.parties).map(Role::Party).filter(|p| *p != role) {
             let work = Work::Received { payload, member, from, zeros: 0 };
             let term = self.push(id, work, vec![], traffic.phase(payload, from));
-            sum = self.map(id, Op::Add, vec![sum, term]);
+            sum = Some(match sum {
+                Some(sum) => self.map(id, Op::Add, vec![sum, term]),
+                None => term,
+            });
         }
-        Some(sum)
+        sum
     }
 
     /// An operation on a role's operands; zero operands fold away.

@@ -200,6 +200,29 @@ mod tests {
     }
 
     #[test]
+    fn the_low_bits_of_a_mask_hide_one_opening() {
+        let low = "%3 = random value 1 once false p0 false : mask<16>[2]
+             %4 = narrow %3 : mask<8>[2]
+             %5 = open %2, %4 : delta<8>[2]";
+        assert_eq!(
+            opening(&format!("{low} %6 = reveal %5, %4 port port0 : delta<8>[2] return %6")),
+            "fine"
+        );
+        let says = opening(&format!(
+            "{low} %6 = narrow %3 : mask<8>[2] %7 = open %2, %6 : delta<8>[2] return"
+        ));
+        insta::assert_snapshot!(says, @"%7 = open: its mask %3 also hides %5; each opening needs its own");
+        let says = opening(
+            "%3 = random value 1 once false p0 false : mask<16>[2]
+             %4 = narrow %3 : mask<8>[2]
+             %5 = sub %2, %4 : share<8>[2]
+             %6 = open %5, %4 : delta<8>[2]
+             return",
+        );
+        insta::assert_snapshot!(says, @"%6 = open: what it opens depends on its mask %3");
+    }
+
+    #[test]
     fn a_mask_is_random_itself() {
         let says = opening(
             "%3 = random value 1 once false p0 false : mask<8>[2]

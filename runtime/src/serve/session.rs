@@ -103,6 +103,9 @@ pub(super) struct Session {
     hub: Hub,
 }
 
+/// Run numbers that are recorded on the disk at once, but for those of a store, which has messages for each.
+const RUNS_AT_ONCE: u64 = 16;
+
 /// The order in which roles call each other: each calls those before it.
 fn rank(role: Role) -> u16 {
     match role {
@@ -156,7 +159,10 @@ impl Session {
     pub(super) fn open(mut options: ServeOptions) -> Result<Self, ServeError> {
         let (role, plan) = (options.role, Arc::clone(&options.plan));
         crate::check::check_plan(&plan).map_err(RunError::from)?;
-        let ledger = Ledger::open(&options.state_dir)?;
+        let mut ledger = Ledger::open(&options.state_dir)?;
+        if !options.stored {
+            ledger.record_at_once(RUNS_AT_ONCE);
+        }
         let store = if options.stored {
             Some(Store::open(&options.state_dir, options.plan_digest, role)?)
         } else {
