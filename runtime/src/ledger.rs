@@ -54,21 +54,29 @@ impl Ledger {
             TryLockError::WouldBlock => LedgerError::Busy { path: dir.to_owned() },
             TryLockError::Error(source) => io(source),
         })?;
-        let path = dir.join("next_run");
-        let next = match fs::read_to_string(&path) {
-            // Run 0 stands for the setup phase in frames.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 1,
-            Err(error) => return Err(io(error)),
-            Ok(text) => {
-                let number = text.strip_suffix('\n').and_then(|n| n.parse().ok());
-                number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?
-            }
-        };
-        Ok(Self { dir: dir.to_owned(), next, recorded: next, batch: 1, _lock: lock })
+        let mut ledger = Self { dir: dir.to_owned(), next: 1, recorded: 1, batch: 1, _lock: lock };
+        // Run 0 stands for the setup phase in frames.
+        let next = ledger.read()?.unwrap_or(1);
+        (ledger.next, ledger.recorded) = (next, next);
+        Ok(ledger)
     }
 
-    /// Records so many numbers at once, at least one. A crash loses those that are left, and with them what a store
-    /// has for these runs.
+    /// What the file says, if there is one.
+    fn read(&self) -> Result<Option<u64>, LedgerError> {
+        let path = self.dir.join("next_run");
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LedgerError::Io { path: self.dir.clone(), source }),
+            Ok(text) => {
+                let number = text.strip_suffix('\n').and_then(|n| n.parse().ok());
+                let number = number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?;
+                Ok(Some(number))
+            }
+        }
+    }
+
+    /// Records so many numbers at once, at least one. A crash loses those that are left, so it is one where a store has
+    /// messages for each.
     pub fn record_at_once(&mut self, numbers: u64) {
         self.batch = numbers.max(1);
     }
@@ -110,8 +118,9 @@ impl Ledger {
 /// Gives numbers back that were recorded and not used.
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.recorded > self.next {
-            // If this fails, some numbers are lost, as in a crash.
+        // Another file is somebody else's. If this fails, some numbers are lost, as in a crash.
+        if self.recorded > self.next && self.read().is_ok_and(|found| found == Some(self.recorded))
+        {
             drop(self.write(self.next));
         }
     }
@@ -160,6 +169,17 @@ mod tests {
         // A crash.
         std::mem::forget(ledger);
         assert_eq!(recorded(dir.path()), format!("{}\n", u64::MAX));
+    }
+
+    #[test]
+    fn a_directory_that_is_another_deployments_by_now_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        ledger.record_at_once(8);
+        ledger.reserve(1).unwrap();
+        fs::write(dir.path().join("next_run"), "40\n").unwrap();
+        drop(ledger);
+        assert_eq!(recorded(dir.path()), "40\n");
     }
 
     #[test]

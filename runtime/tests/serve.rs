@@ -13,11 +13,11 @@ use mpcc_runtime::serve::{
     InferOptions, InferOutcome, Report, ServeError, ServeOptions, StopHandle, infer, serve,
 };
 use mpcc_runtime::trace::{Clock, Trace};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -234,7 +234,15 @@ fn stored_runs(mut town: Town) {
 
     town.listen();
     let parties: Vec<Role> = town.plan.compute_parties().collect();
-    let threads = town.start(&parties, |options| options.stored = true);
+    let recorded = Arc::new(Mutex::new(BTreeSet::new()));
+    let threads = town.start(&parties, |options| {
+        options.stored = true;
+        let (file, recorded) = (options.state_dir.join("next_run"), Arc::clone(&recorded));
+        options.log = Arc::new(move |_| {
+            let number = std::fs::read_to_string(&file).ok().and_then(|n| n.trim().parse().ok());
+            recorded.lock().unwrap().extend::<Option<u64>>(number);
+        });
+    });
     let (x, _, _) = product_data(Word::W32, N);
     let mut client = town.client(3);
     client.stored = true;
@@ -252,6 +260,9 @@ fn stored_runs(mut town: Town) {
     for role in parties {
         assert!(!Path::new(&town.state_dir(role)).join("store/run-1").exists());
     }
+    // No number more than is used: a crash must not take runs from the store.
+    let recorded = recorded.lock().unwrap();
+    assert!(recorded.last().is_some_and(|last| *last <= 3), "{recorded:?}");
 }
 
 #[test]
@@ -423,7 +434,9 @@ fn a_crash_with_runs_in_flight_repeats_no_number() {
     let (x, _, _) = product_data(Word::W32, N);
     let outcome = infer(&after.client(4), &[x]).unwrap();
     check(&outcome, 4);
-    assert!(outcome.report.runs.iter().all(|run| run.run > 3), "{:?}", outcome.report.runs);
+    // Sixteen numbers were recorded at once.
+    let runs: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
+    assert_eq!(runs, [17, 18, 19, 20]);
     all_are_well(threads);
 }
 

@@ -132,7 +132,7 @@ pub(super) struct State {
     /// Nodes of the current origin by what they compute: equal nodes are made once.
     pub(super) made: BTreeMap<(String, Vec<Id>, Ty), Id>,
     /// What `P_0` knows of masked values, by `D` and `L`.
-    at_p0: BTreeMap<(Id, Id), Id>,
+    known_to_p0: BTreeMap<(Id, Id), Id>,
 }
 
 impl<K, E> Clone for Val<K, E> {
@@ -362,9 +362,9 @@ impl Masked {
     /// `D - [L]_0`, which `P_0` knows: `x` is that less [`Mask::without_p0`].
     ///
     /// Made once, as part of what gives `D`, however many operations ask for it.
-    pub fn at_p0(&self) -> Share0 {
+    pub fn known_to_p0(&self) -> Share0 {
         let (state, key) = (&self.delta.state, (self.delta.id, self.lam.id));
-        if let Some(&id) = state.borrow().at_p0.get(&key) {
+        if let Some(&id) = state.borrow().known_to_p0.get(&key) {
             return Val::at(state, id);
         }
         let asking = state.borrow().origin;
@@ -373,13 +373,13 @@ impl Masked {
         let share = self.delta.at_p0() - self.lam.same::<know::Share0>(Op::OfP0, &[]);
         let mut state = state.borrow_mut();
         state.origin = asking;
-        state.at_p0.insert(key, share.id);
+        state.known_to_p0.insert(key, share.id);
         share
     }
 
     /// Additive shares: `[x]_b = b0 * D - [L]_b`. Local.
     pub fn shares(&self) -> Share {
-        self.at_p0() - self.lam.without_p0()
+        self.known_to_p0() - self.lam.without_p0()
     }
 }
 

@@ -29,9 +29,11 @@ pub fn lift(b: &Builder, u: &Masked, k: u8) -> Masked {
 /// Where `r` is the rest of a mask `m` in `Z_{2^k}`, that is `m` less a multiple of `2^n`, which the dealer shares
 /// with `k - n` bits. Otherwise `r` is shared with `k` bits, as in `masked.py`; if `n = k` it is shared already.
 pub(super) fn mask(b: &Builder, r: &Mask, k: u8) -> Mask {
+    if r.ring() == k {
+        return r.clone();
+    }
     let known = r.total().extend(k);
     match r.wide(k) {
-        _ if r.ring() == k => r.clone(),
         Some(m) => &m - b.deal_high(&(m.total() - known), r.ring()),
         None => b.deal(&known),
     }

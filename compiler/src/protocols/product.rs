@@ -54,11 +54,11 @@ pub fn by_weight(b: &Builder, op: &Bilinear, x: &Masked, w: &Weight, bias: Optio
     };
     match w {
         Weight::Public(w) => {
-            let (online, cross) = (op.of(&x.at_p0(), w), op.of(&x.lam.without_p0(), w));
+            let (online, cross) = (op.of(&x.known_to_p0(), w), op.of(&x.lam.without_p0(), w));
             bias.map_or(&online - &cross, |bias| &online + bias.minus(&cross))
         }
         Weight::Party0 { plain, masked } => {
-            op.of(&x.at_p0(), plain) + before(&x.lam.without_p0(), masked)
+            op.of(&x.known_to_p0(), plain) + before(&x.lam.without_p0(), masked)
         }
         Weight::Owner { operand, masked } => op.of(&x.delta, operand) + before(&x.lam, masked),
     }

@@ -8,7 +8,8 @@
 //! - Source: `PROTOCOLS.md`, Sign, ReLU, max; `negative` of `masked.py`; `r` is `L_u`.
 //! - Security: what is opened is masked by a fresh bit each.
 //! - Cost for `m` blocks of `w` bits: `2m - 1 + 1` online bits and two rounds up to six blocks (see
-//!   `join` beyond); corrections `2^w - 1` bits per block, and the join's, which has room for `r_top`.
+//!   `join` beyond); corrections `2^w - 1` bits per block, and the join's, which takes `r_top` along (a single block
+//!   has no join: one bit for `r_top`).
 
 mod join;
 mod lookup;

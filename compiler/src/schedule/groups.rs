@@ -1,5 +1,6 @@
 //! What travels: values that are ready together share a message per chunk.
 
+use super::project::what_p0_knows;
 use super::splits::{Classes, Splits};
 use super::{Model, ScheduleOptions, chunk_ranges};
 use mpcc_ir::Id;
@@ -90,8 +91,8 @@ pub(super) struct Traffic {
     pub(super) weights: WeightsMode,
     /// Openings that a party can send before the run's input is there.
     pub(super) ahead: BTreeSet<(Payload, Role)>,
-    /// Openings of which nobody needs a party's part, as where `P_0` alone learns the value.
-    pub(super) unsent: BTreeSet<(Payload, Role)>,
+    /// Openings of which nobody but `P_0` learns the value and nobody gets `P_0`'s part, which then needs no mask.
+    pub(super) kept: BTreeSet<Payload>,
     pub(super) splits: Splits,
     pub(super) classes: Classes,
 }
@@ -131,7 +132,7 @@ impl Traffic {
             ids: BTreeMap::new(),
             weights: options.weights,
             ahead: BTreeSet::new(),
-            unsent: BTreeSet::new(),
+            kept: BTreeSet::new(),
             splits: Splits::default(),
             classes: Classes::default(),
         };
@@ -139,10 +140,26 @@ impl Traffic {
         traffic
     }
 
-    /// The parts of all openings, by party.
-    pub(super) fn openings(&self, parties: u8) -> impl Iterator<Item = (Payload, Role)> {
-        let opens = self.groups.keys().filter(|payload| matches!(payload, Payload::Open(_)));
-        opens.flat_map(move |payload| (0..parties).map(move |b| (*payload, Role::Party(b))))
+    /// Finds the openings that `P_0` keeps: `wanted` are the parts that a party needs of another, and all that is
+    /// made of the values is `D - [L]_0`.
+    pub(super) fn keep(&mut self, views: &ViewsProgram, wanted: &BTreeSet<(Payload, Role, Role)>) {
+        let sent = wanted.iter().filter(|(_, from, _)| *from == Role::Party(0));
+        let sent: BTreeSet<Payload> = sent.map(|(payload, ..)| *payload).collect();
+        let mut readers: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
+        for id in views.ids() {
+            for arg in &views[id].args {
+                readers.entry(*arg).or_default().push(id);
+            }
+        }
+        let readers = |id: Id| readers.get(&id).into_iter().flatten().copied();
+        let is_kept = |open: &Id| {
+            let mut at_p0 = readers(*open).filter(|id| views[*id].op == Op::AtP0).flat_map(readers);
+            readers(*open).all(|id| views[id].op == Op::AtP0)
+                && at_p0.all(|id| what_p0_knows(views, id) == Some(*open))
+        };
+        let opens = self.groups.values().filter(|g| matches!(g.payload, Payload::Open(_)));
+        let kept = opens.filter(|g| !sent.contains(&g.payload) && g.members.iter().all(is_kept));
+        self.kept = kept.map(|group| group.payload).collect();
     }
 
     fn collect(&mut self, views: &ViewsProgram, depths: &[u32], model: &Model) {

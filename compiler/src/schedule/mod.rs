@@ -158,16 +158,13 @@ impl<'a> Base<'a> {
             let project = |role: &Role| (*role, project::project(views, traffic, *role, options));
             roles.iter().map(project).collect()
         };
-        // What can be opened ahead, and what nobody needs, is known once roles have been told what they compute, and
-        // changes when and what they do.
+        // What can be opened ahead, and what P0 keeps, is known once roles have been told what they compute, and changes
+        // when and what they do.
         let first = project(&traffic);
         let ahead =
             first.iter().flat_map(|(role, p)| p.ahead.iter().map(|payload| (*payload, *role)));
         traffic.ahead = ahead.collect();
-        traffic.unsent = traffic.openings(options.parties).collect();
-        for (payload, from, _) in wanted(&first) {
-            traffic.unsent.remove(&(payload, from));
-        }
+        traffic.keep(views, &wanted(&first));
         let projected = project(&traffic);
         let wanted = wanted(&projected);
         let mut fused: Vec<Fused> = projected

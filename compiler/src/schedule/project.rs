@@ -9,7 +9,7 @@ use mpcc_ir::Id;
 use mpcc_ir::plan::{Phase, Role, WeightsMode};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Index of a role's value.
@@ -78,35 +78,6 @@ impl Projected {
         })
     }
 
-    /// Finds what is live without the messages that nobody needs, but for those that the role itself reads again.
-    fn drop_unsent(&mut self, unsent: impl Fn(Payload) -> bool) {
-        let all = std::mem::take(&mut self.sinks);
-        let (mut unsent, sent): (Vec<Sink>, Vec<Sink>) =
-            all.into_iter().partition(|sink| unsent(sink.payload));
-        self.sinks = sent;
-        loop {
-            self.find_live();
-            let reads = self.reads_again();
-            let (read, unread): (Vec<Sink>, Vec<Sink>) =
-                unsent.into_iter().partition(|sink| reads.contains(&sink.payload));
-            if read.is_empty() {
-                return;
-            }
-            self.sinks.extend(read);
-            unsent = unread;
-        }
-    }
-
-    /// Payloads of which the role needs its own part.
-    fn reads_again(&self) -> BTreeSet<Payload> {
-        let live = self.values.iter().zip(&self.live).filter(|(_, live)| **live);
-        let own = live.filter_map(|(value, _)| match value.work {
-            Work::Own { payload, .. } => Some(payload),
-            _ => None,
-        });
-        own.collect()
-    }
-
     fn find_live(&mut self) {
         self.live = vec![false; self.values.len()];
         for sink in &self.sinks {
@@ -147,7 +118,7 @@ pub(super) fn project(
         }
     }
     projector.sinks();
-    projector.out.drop_unsent(|payload| traffic.unsent.contains(&(payload, role)));
+    projector.out.find_live();
     projector.out
 }
 
@@ -186,12 +157,23 @@ fn needed(views: &ViewsProgram, traffic: &Traffic, role: Role) -> Vec<bool> {
     needed
 }
 
+/// The opening of which a node is `D - [L]_0`, what `P_0` knows of the value.
+pub(super) fn what_p0_knows(views: &ViewsProgram, id: Id) -> Option<Id> {
+    let operand = |id: Id, at: usize, op: &Op| {
+        views[id].args.get(at).copied().filter(|operand| views[*operand].op == *op)
+    };
+    let (delta, mask) = (operand(id, 0, &Op::AtP0)?, operand(id, 1, &Op::OfP0)?);
+    let open = operand(delta, 0, &Op::Open)?;
+    (views[id].op == Op::Sub && views[open].args[1] == views[mask].args[0]).then_some(open)
+}
+
 /// Masks from which an [`Op::WithoutP0`] follows.
 fn masks_behind_without_p0(views: &ViewsProgram) -> Vec<bool> {
     let mut behind = vec![false; views.nodes.len()];
     for id in views.ids().rev() {
         let node = &views[id];
-        if behind[id.index()] && node.ty.view == View::Mask || node.op == Op::WithoutP0 {
+        let derived = behind[id.index()] && !matches!(node.op, Op::Deal { .. });
+        if derived || node.op == Op::WithoutP0 {
             for arg in &node.args {
                 behind[arg.index()] = views[*arg].ty.view == View::Mask;
             }
@@ -282,24 +264,11 @@ impl Projector<'_> {
         }
     }
 
-    /// `D - [L]_0` of an opening to `P_0` alone: its share, which it has sent to nobody and need not mask, and what
-    /// the others have sent.
+    /// `D - [L]_0` of an opening that `P_0` keeps: its own part, which has no mask, and what the others have sent.
     fn kept(&mut self, id: Id) -> Option<Val> {
-        let operand = |id: Id, at: usize| self.views[id].args.get(at).copied();
-        let (delta, mask) = (operand(id, 0)?, operand(id, 1)?);
-        let is_kept = self.role == Role::Party(0)
-            && self.views[id].op == Op::Sub
-            && self.views[delta].op == Op::AtP0
-            && self.views[mask].op == Op::OfP0;
-        let open = operand(delta, 0).filter(|open| is_kept && self.views[*open].op == Op::Open)?;
-        let (payload, member) = *self.traffic.member.get(&open)?;
-        if operand(open, 1) != operand(mask, 0)
-            || !self.traffic.unsent.contains(&(payload, self.role))
-        {
-            return None;
-        }
-        let own = self.of[operand(open, 0)?.index()];
-        self.opened_sum(id, own, payload, member)
+        let open = what_p0_knows(self.views, id).filter(|_| self.role == Role::Party(0))?;
+        let (payload, _) = *self.traffic.member.get(&open)?;
+        if self.traffic.kept.contains(&payload) { self.opened(open) } else { None }
     }
 
     fn param(&mut self, id: Id, param: u32) -> Val {
@@ -392,30 +361,15 @@ impl Projector<'_> {
     /// The sum of all parties' messages of an opening.
     fn opened(&mut self, id: Id) -> Option<Val> {
         let (payload, member) = *self.traffic.member.get(&id)?;
-        let own_phase = self.traffic.phase(payload, self.role);
-        let own = self.push(id, Work::Own { payload, member }, vec![], own_phase);
-        self.opened_sum(id, Some(own), payload, member)
-    }
-
-    /// The role's own part and the other parties' messages.
-    fn opened_sum(
-        &mut self,
-        id: Id,
-        own: Option<Val>,
-        payload: Payload,
-        member: usize,
-    ) -> Option<Val> {
         let (role, traffic) = (self.role, self.traffic);
-        let mut sum = own;
+        let own_phase = traffic.phase(payload, role);
+        let mut sum = self.push(id, Work::Own { payload, member }, vec![], own_phase);
         for from in (0..self.options.parties).map(Role::Party).filter(|p| *p != role) {
             let work = Work::Received { payload, member, from, zeros: 0 };
             let term = self.push(id, work, vec![], traffic.phase(payload, from));
-            sum = Some(match sum {
-                Some(sum) => self.map(id, Op::Add, vec![sum, term]),
-                None => term,
-            });
+            sum = self.map(id, Op::Add, vec![sum, term]);
         }
-        sum
+        Some(sum)
     }
 
     /// An operation on a role's operands; zero operands fold away.
@@ -486,10 +440,13 @@ impl Projector<'_> {
     }
 
     /// `share + mask share`, added in the phase in which it is sent, so that the plan shows at the message that it
-    /// is masked.
+    /// is masked; the share alone where `P_0` keeps it.
     fn open_message(&mut self, id: Id, payload: Payload) -> Option<Val> {
         let node = &self.views[id];
         let (share, mask) = (node.args[0], node.args[1]);
+        if self.role == Role::Party(0) && self.traffic.kept.contains(&payload) {
+            return self.of[share.index()];
+        }
         match (self.of[share.index()], self.of[mask.index()]) {
             (Some(share), Some(mask)) => {
                 let (args, phase) = (vec![share, mask], self.traffic.phase(payload, self.role));

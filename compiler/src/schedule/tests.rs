@@ -5,9 +5,13 @@ use super::{Base, Model, Overlap, ScheduleOptions, Setting, predict, schedule, s
 use crate::protocols::{ExpandOptions, expand};
 use insta::assert_snapshot;
 use mpcc_ir::masked::{Kind, MaskedProgram, Op};
-use mpcc_ir::plan::{InputPort, OutputPort, ParamInfo, Phase, Plan, Role, WeightsMode, Word};
+use mpcc_ir::plan::{
+    InputPort, OutputPort, ParamInfo, Phase, Plan, Role, RolePlan, Step, StepOp, WeightsMode, Word,
+};
+use mpcc_ir::ssa::Node;
 use mpcc_ir::text::OpText as _;
 use mpcc_ir::weights::Weights;
+use mpcc_ir::{Id, views};
 use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
 
 /// Ports and parameters as the program declares them; parameters come from `params`.
@@ -175,6 +179,72 @@ fn convolution_and_matrix_product_agree_in_all_modes() {
         }
     }
     assert!(seen[0].iter().any(|v| v.abs() > 1.0));
+}
+
+#[test]
+fn who_knows_the_weights_multiplies_once() {
+    // Products offline and online of P0, P1 and the dealer.
+    let products = |weights| {
+        let options = ScheduleOptions { weights, chunks: Some(1), ..OPTIONS };
+        let plan = plan(CONV, &conv_weights(), options);
+        let count = |steps: &[Step]| {
+            let product =
+                |step: &&Step| matches!(step.op, StepOp::Conv { .. } | StepOp::MatMul { .. });
+            steps.iter().filter(product).count()
+        };
+        let role = |role: &RolePlan| (count(&role.offline), count(&role.online));
+        plan.roles.iter().map(role).collect::<Vec<_>>()
+    };
+    assert_eq!(products(WeightsMode::Party0), [(0, 2), (2, 0), (2, 0)]);
+    assert_eq!(products(WeightsMode::Public), [(0, 2), (2, 0), (0, 0)]);
+    assert_eq!(products(WeightsMode::Owner), [(2, 2), (2, 2), (2, 0)]);
+}
+
+#[test]
+fn p0_does_not_mask_what_it_alone_learns() {
+    let text = "program {
+      %0 = input port port0 mask m0 : masked<32q8>[1x600]
+      %1 = narrow %0 : masked<20q8>[1x600]
+      %2 = relu %1 mask m1 : masked<32q8>[1x600]
+      %3 = weight param w0 mask m2 : weight<32q4>[600x2]
+      %4 = matmul %2, %3 : shares<32q12>[1x2]
+      %5 = rescale %4 by 4 mask m3 : masked<24q8>[1x2]
+      %6 = reveal %5 port port0 : masked<24q8>[1x2]
+      return %6
+    }";
+    let tensor = (0..1200u32).flat_map(|i| (i % 3).to_le_bytes()).collect();
+    let weights = Weights { word: Word::W32, salt: [0; 32], params: vec![tensor] };
+    let program = MaskedProgram::parse(text).expect("the test's program parses");
+    // Of the openings with 20 bits and more, whether P0 and P1 draw their part of the mask.
+    let drawn = |mode, parties| {
+        let options = ScheduleOptions { weights: mode, parties, ..OPTIONS };
+        let expansion = ExpandOptions { weights: mode, parties, ..ExpandOptions::default() };
+        let views = expand(&program, &expansion);
+        let plan = plan(text, &weights, options);
+        plan.verify().expect("the verifier accepts the plan");
+        let draws = |role: usize, value: u32| {
+            let steps = plan.roles[role].offline.iter().chain(&plan.roles[role].online);
+            steps.into_iter().any(
+                |step| matches!(&step.op, StepOp::Map { values, .. } if values.contains(&value)),
+            )
+        };
+        let opens =
+            views.nodes.iter().filter(|n| n.op == views::Op::Open && n.ty.elem.bits() >= 20);
+        let mask = |id: Id| match &views[id] {
+            Node { op: views::Op::Random { value, .. }, .. } => Some(*value),
+            Node { args, .. } => match views[args[0]].op {
+                views::Op::Random { value, .. } => Some(value),
+                _ => None,
+            },
+        };
+        let values = opens.map(|open| mask(open.args[1]).expect("a mask"));
+        values.map(|value| (draws(0, value), draws(1, value))).collect::<Vec<_>>()
+    };
+    for parties in [2, 3] {
+        // What the ReLU and the rescale open.
+        assert_eq!(drawn(WeightsMode::Party0, parties), [(false, true), (true, true)]);
+        assert_eq!(drawn(WeightsMode::Owner, parties), [(true, true), (true, true)]);
+    }
 }
 
 const WIDE: &str = "program {

@@ -47,7 +47,8 @@ ops! {
             /// Low bits of every element that are known to be zero.
             zeros: u8,
         },
-        /// Broadcasts `share + mask`, operand 1 being a [`Op::Random`] that no other opening names.
+        /// Broadcasts `share + mask`, operand 1 being a [`Op::Random`] that no other opening names, or the
+        /// [`Op::Narrow`] of one.
         Open = "open",
         /// `P_0` takes the value as its share, the others zero.
         AtP0 = "at_p0",

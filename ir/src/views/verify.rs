@@ -89,7 +89,7 @@ fn masks(program: &ViewsProgram) -> Result<(), VerifyError> {
         let Some(mask) = mask_operand(&program[id]) else { continue };
         // The low bits of a random value are one, too.
         let mask = match &program[mask] {
-            Node { op: Op::Narrow, args, .. } => args[0],
+            Node { op: Op::Narrow, args, .. } if program[id].op == Op::Open => args[0],
             _ => mask,
         };
         let Op::Random { once, p0, .. } = program[mask].op else {
