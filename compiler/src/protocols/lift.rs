@@ -4,8 +4,8 @@
 //!
 //! - Source: `PROTOCOLS.md`, Truncating opening, and `lift` of `masked.py`; `r` is `L_u`.
 //! - Range: `|u| < 2^(n-2)`.
-//! - Cost: one round, `k` bits per element; the dealer sends `k - n` bits for `r`'s top, and for `r` as
-//!   [`mask`] says. Nothing when `n = k`: the value is already there.
+//! - Cost: one round, `k` bits per element; the dealer sends `k - n` bits for `r`'s top, and for `r` as many where it is
+//!   the rest of a mask in `Z_{2^k}`, else `k`. Nothing when `n = k`: the value is already there.
 
 use super::builder::Builder;
 use super::handle::{AtP0, Dealt, Delta, Mask, Masked, Share};

@@ -6,8 +6,8 @@
 //!
 //! - Source: `PROTOCOLS.md`, Sign, ReLU, max; `relu` of `masked.py`; `r` is `L_u`.
 //! - Range: `|u| < 2^(n-1)`. Exact.
-//! - Cost: the sign's, then one round and `k` bits; corrections `2k + 2(k - n)` and what `lift::mask` says of `r`,
-//!   `k - n` or `k`. With `n = k` there is nothing to lift: `r` is shared already and the wrap is none, corrections
+//! - Cost: the sign's, then one round and `k` bits; corrections `2k + 2(k - n)` and those of `r`, `k - n` or `k` (see
+//!   `lift`). With `n = k` there is nothing to lift: `r` is shared already and the wrap is none, corrections
 //!   `2k`.
 
 use super::builder::Builder;
