@@ -27,6 +27,10 @@ pub enum LedgerError {
     Used { run: u64, next: u64 },
 }
 
+fn io_error(dir: &Path) -> impl Fn(io::Error) -> LedgerError + '_ {
+    move |source| LedgerError::Io { path: dir.to_owned(), source }
+}
+
 /// The run numbers of one role.
 #[derive(Debug)]
 pub struct Ledger {
@@ -45,11 +49,11 @@ impl Ledger {
     /// # Errors
     /// Where another process has it, or it cannot be read or written.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
-        let io = |source| LedgerError::Io { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(io)?;
+        let io = io_error(dir);
+        fs::create_dir_all(dir).map_err(&io)?;
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
-        let lock = lock.map_err(io)?;
+        let lock = lock.map_err(&io)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => LedgerError::Busy { path: dir.to_owned() },
             TryLockError::Error(source) => io(source),
@@ -66,7 +70,7 @@ impl Ledger {
         let path = self.dir.join("next_run");
         match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(LedgerError::Io { path: self.dir.clone(), source }),
+            Err(error) => Err(io_error(&self.dir)(error)),
             Ok(text) => {
                 let number = text.strip_suffix('\n').and_then(|n| n.parse().ok());
                 let number = number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?;
@@ -97,8 +101,7 @@ impl Ledger {
         };
         if after > self.recorded {
             let recorded = run.saturating_add(self.batch);
-            let io = |source| LedgerError::Io { path: self.dir.clone(), source };
-            self.write(recorded).map_err(io)?;
+            self.write(recorded).map_err(io_error(&self.dir))?;
             self.recorded = recorded;
         }
         self.next = after;

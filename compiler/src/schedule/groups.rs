@@ -153,9 +153,8 @@ impl Traffic {
         }
         let readers = |id: Id| readers.get(&id).into_iter().flatten().copied();
         let is_kept = |open: &Id| {
-            let mut at_p0 = readers(*open).filter(|id| views[*id].op == Op::AtP0).flat_map(readers);
-            readers(*open).all(|id| views[id].op == Op::AtP0)
-                && at_p0.all(|id| what_p0_knows(views, id) == Some(*open))
+            let is_of_open = |id| what_p0_knows(views, id) == Some(*open);
+            readers(*open).all(|id| views[id].op == Op::AtP0 && readers(id).all(is_of_open))
         };
         let opens = self.groups.values().filter(|g| matches!(g.payload, Payload::Open(_)));
         let kept = opens.filter(|g| !sent.contains(&g.payload) && g.members.iter().all(is_kept));

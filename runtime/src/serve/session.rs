@@ -160,12 +160,10 @@ impl Session {
         let (role, plan) = (options.role, Arc::clone(&options.plan));
         crate::check::check_plan(&plan).map_err(RunError::from)?;
         let mut ledger = Ledger::open(&options.state_dir)?;
-        if !options.stored {
-            ledger.record_at_once(RUNS_AT_ONCE);
-        }
         let store = if options.stored {
             Some(Store::open(&options.state_dir, options.plan_digest, role)?)
         } else {
+            ledger.record_at_once(RUNS_AT_ONCE);
             None
         };
         let mode = match (&store, options.fill) {
