@@ -18,6 +18,7 @@ pub struct PlanError {
 #[expect(missing_docs, reason = "indices into the tables of the plan")]
 pub enum Place {
     Plan,
+    Forecast,
     Input(usize),
     Output(usize),
     Param(usize),
@@ -32,6 +33,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan => f.write_str("plan"),
+            Self::Forecast => f.write_str("forecast"),
             Self::Input(i) => write!(f, "input {i}"),
             Self::Output(i) => write!(f, "output {i}"),
             Self::Param(i) => write!(f, "parameter {i}"),
@@ -62,8 +64,8 @@ pub enum Rule {
     Index { what: &'static str, index: u32, len: usize },
     #[error("a ring of {ring} bits does not fit the word")]
     Ring { ring: u8 },
-    #[error("the bounds and times are finite numbers in order")]
-    NotANumber,
+    #[error("bounds, errors and times are finite numbers in order")]
+    NotInOrder,
     #[error("has {found} {what}, expected {expected}")]
     Length { what: &'static str, found: u64, expected: u64 },
     #[error("{kind} messages do not go from {from} to {to} in the {phase} phase")]

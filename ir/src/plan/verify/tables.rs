@@ -2,8 +2,8 @@
 
 use super::{Check, MAX_SIZE, Place, PlanError, Rule, index, packed_bytes, product};
 use crate::plan::{
-    InputPort, MAX_DEPTH, Message, MessageKind, OutputPort, ParamInfo, Phase, Plan, Role, RolePlan,
-    WeightsMode,
+    Forecast, InputPort, MAX_DEPTH, Message, MessageKind, OutputPort, ParamInfo, Phase, Plan, Role,
+    RolePlan, WeightsMode,
 };
 use crate::shape::Shape;
 
@@ -26,7 +26,8 @@ pub(super) fn check(plan: &Plan) -> Check {
     for (i, param) in plan.params.iter().enumerate() {
         names.param(param).map_err(at(Place::Param(i)))?;
     }
-    names.all_named()
+    names.all_named()?;
+    plan.forecast.as_ref().map_or(Ok(()), check_forecast).map_err(at(Place::Forecast))
 }
 
 fn check_roles(plan: &Plan) -> Result<(), Rule> {
@@ -47,11 +48,41 @@ fn check_role(plan: &Plan, role: &RolePlan) -> Result<(), Rule> {
     for step in Phase::ALL.into_iter().flat_map(|phase| role.steps(phase)) {
         index("layer", step.layer, plan.layers.len())?;
         let (start, end) = step.predicted_us;
-        if !(start.is_finite() && end.is_finite()) {
-            return Err(Rule::NotANumber);
-        }
+        in_order(&[0.0, start, end])?;
     }
     Ok(())
+}
+
+fn check_forecast(forecast: &Forecast) -> Result<(), Rule> {
+    // Whole, so that a number that is added cannot be left out here.
+    let &Forecast {
+        schedule: _,
+        link: _,
+        kernels: _,
+        bytes_per_us,
+        threads: _,
+        cores: _,
+        offline_us,
+        online_us,
+        compute_us,
+        wire_us,
+        latency_us,
+        run_compute_us,
+        run_wire_us,
+        run_us,
+        run_online_us,
+        choices: _,
+    } = forecast;
+    let one_run = [offline_us, online_us, compute_us, wire_us, latency_us];
+    let many_runs = [run_compute_us, run_wire_us, run_us, run_online_us];
+    let mut numbers = one_run.into_iter().chain(many_runs).chain([bytes_per_us]);
+    numbers.try_for_each(|number| in_order(&[0.0, number]))
+}
+
+/// Finite numbers, none smaller than the one before.
+fn in_order(numbers: &[f64]) -> Result<(), Rule> {
+    let finite = numbers.iter().all(|number| number.is_finite());
+    if finite && numbers.is_sorted() { Ok(()) } else { Err(Rule::NotInOrder) }
 }
 
 fn check_message(plan: &Plan, message: &Message) -> Result<(), Rule> {
@@ -104,10 +135,7 @@ struct Expected {
 impl Names<'_> {
     fn input(&mut self, port: &InputPort) -> Result<(), Rule> {
         let bytes = self.port_bytes(port.ring, &port.shape)?;
-        // Also false for NaN.
-        if !(port.lo.is_finite() && port.hi.is_finite() && port.lo <= port.hi) {
-            return Err(Rule::NotANumber);
-        }
+        in_order(&[port.lo, port.hi])?;
         let (dealer, client) = (Role::Dealer, Role::Client);
         self.name(
             port.mask,
@@ -118,9 +146,7 @@ impl Names<'_> {
 
     fn output(&mut self, port: &OutputPort) -> Result<(), Rule> {
         let bytes = self.port_bytes(port.ring, &port.shape)?;
-        if !(port.error.is_finite() && port.error >= 0.0) {
-            return Err(Rule::NotANumber);
-        }
+        in_order(&[0.0, port.error])?;
         let reveal = |from| Expected { kind: MessageKind::Reveal, from, to: Role::Client, bytes };
         self.name(port.masked, &reveal(Role::Party(0)))?;
         if self.plan.messages[port.masked as usize].phase != Phase::Online {
@@ -273,8 +299,24 @@ mod tests {
 
     #[test]
     fn bounds_are_numbers() {
-        assert_snapshot!(broken(&[("lo -8 hi 8", "lo 8 hi -8")]), @"input 0: the bounds and times are finite numbers in order");
-        assert_snapshot!(broken(&[("lo -8 hi 8", "lo NaN hi 8")]), @"input 0: the bounds and times are finite numbers in order");
+        assert_snapshot!(broken(&[("lo -8 hi 8", "lo 8 hi -8")]), @"input 0: bounds, errors and times are finite numbers in order");
+        assert_snapshot!(broken(&[("lo -8 hi 8", "lo NaN hi 8")]), @"input 0: bounds, errors and times are finite numbers in order");
+    }
+
+    #[test]
+    fn predicted_times_are_numbers() {
+        let forecast = |us: &str| {
+            let rest = "wire_us 3 latency_us 4 run_compute_us 5 run_wire_us 6 run_us 7 run_online_us 8 choices []";
+            format!(
+                "forecast 0: schedule \"layer\" link \"lan\" kernels \"avx2\" bytes_per_us 125 threads 1 cores none offline_us 9 online_us 9 compute_us {us} {rest}\n\n  ; 0: hides"
+            )
+        };
+        let refused = |us: &str| broken(&[("; 0: hides", &forecast(us))]);
+        assert_snapshot!(refused("NaN"), @"forecast: bounds, errors and times are finite numbers in order");
+        assert_snapshot!(refused("inf"), @"forecast: bounds, errors and times are finite numbers in order");
+        assert_snapshot!(refused("-1"), @"forecast: bounds, errors and times are finite numbers in order");
+        let load = "0: load param 0 dst deploy@0+16";
+        assert_snapshot!(broken(&[(load, &format!("{load} predicted_us [2, 1]"))]), @"P0: bounds, errors and times are finite numbers in order");
     }
 
     #[test]
