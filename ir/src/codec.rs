@@ -19,7 +19,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Counts incompatible changes of the payload; `CHANGELOG.md` says what each one was.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A file of more bytes than this is refused unread.
 pub const MAX_PLAN_BYTES: usize = 128 << 20;
@@ -189,7 +189,7 @@ mod tests {
         assert_snapshot!(refusal(b"PK"), @"not a plan: it does not begin with `mpccplan`; give a file that `mpcc compile` wrote");
         let mut older = bytes.clone();
         older[8] = 1;
-        assert_snapshot!(refusal(&older), @"plan format 1, but this build reads format 2: compile the model again with this build, or use the build that wrote the plan");
+        assert_snapshot!(refusal(&older), @"plan format 1, but this build reads format 3: compile the model again with this build, or use the build that wrote the plan");
         let mut flipped = bytes.clone();
         flipped[HEADER] ^= 1;
         assert_snapshot!(refusal(&flipped), @"the plan is damaged: its digest does not match its contents; copy the file again");

@@ -274,7 +274,7 @@ fn a_plan_of_another_version_is_refused() {
     let mut plan = std::fs::read(site.path("a.plan")).unwrap();
     plan[8] = 200;
     std::fs::write(site.path("a.plan"), plan).unwrap();
-    insta::assert_snapshot!(site.refusal(&["serve", "--config", "P0.toml"]), @"1: error: plan `a.plan`: plan format 200, but this build reads format 2: compile the model again with this build, or use the build that wrote the plan");
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "P0.toml"]), @"1: error: plan `a.plan`: plan format 200, but this build reads format 3: compile the model again with this build, or use the build that wrote the plan");
 }
 
 #[test]
@@ -377,8 +377,8 @@ fn another_protocol_version_is_named() {
     stream.write_all(&frame.header.bytes()).unwrap();
     stream.write_all(&frame.payload).unwrap();
     let _ = stream.read_to_end(&mut Vec::new());
-    insta::assert_snapshot!(site.said(&server.wait_with_output().unwrap()), @r"
-    1: P0: refused a connection: the other end speaks protocol version 2, this build 1; install the same release everywhere
+    insta::assert_snapshot!(site.said(&server.wait_with_output().unwrap()), @"
+    1: P0: refused a connection: the other end speaks protocol version 3, this build 2; install the same release everywhere
     error: P0 waited 8 s for P1, dealer, owner; start what is missing, or raise `connect_s`
     ");
 }

@@ -148,7 +148,11 @@ fn runs_over_tcp_cost_what_the_plan_says() {
         check(&outcome, 7);
         let numbers: Vec<u64> = outcome.report.runs.iter().map(|run| run.run).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "in order, whichever is ready first");
-        assert_eq!(outcome.s_per_run.is_some(), 7 >= 2 * depth, "a group after the first");
+        assert_eq!(
+            outcome.s_per_run().is_some(),
+            7 >= 3 * depth - 1,
+            "a group between the first and the last"
+        );
         assert_eq!(outcome.report.rounds, town.plan.rounds());
         for (role, report) in join(threads) {
             let report = report.unwrap();
@@ -377,14 +381,58 @@ impl Caller {
     /// As a client of `P_0`, asks for a run and returns its number.
     fn ask(&mut self) -> u64 {
         self.send(&Frame::control(Kind::Request, 0, vec![]));
-        // Before it there may be data: what waited for whoever has the run before.
+        // Before it there may be other frames, for whoever has the run before.
         let mut header = self.receive().header;
-        while header.kind == Kind::Data {
+        while matches!(header.kind, Kind::Data | Kind::Ready) {
             header = self.receive().header;
         }
         assert_eq!(header.kind, Kind::Accept);
         header.run
     }
+}
+
+/// What a client needs to send its input comes while the parties get ready.
+#[test]
+fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
+    let mut town = Town::with_depth(2, 2);
+    let (p0, p1) = (Role::Party(0), Role::Party(1));
+    let threads = town.start(&[p0, p1], |_| ());
+    let mut others = Vec::new();
+    for from in [Role::Dealer, Role::Owner] {
+        others.extend([p0, p1].map(|to| Caller::new(&town, from, to)));
+    }
+    let mut client = Caller::new(&town, Role::Client, p0);
+    // Nobody deals, so no run is ready, and none follows these two.
+    for _ in 0..4 {
+        client.send(&Frame::control(Kind::Request, 0, vec![]));
+    }
+    let given = [(); 2].map(|()| client.receive().header);
+    assert_eq!(
+        given.map(|header| (header.kind, header.run)),
+        [(Kind::Accept, 1), (Kind::Accept, 2)]
+    );
+    drop(others);
+    assert_eq!(client.receive().header.kind, Kind::Bye);
+    join(threads).into_values().for_each(|report| drop(report.unwrap_err()));
+
+    let mut town = Town::with_depth(2, 2);
+    let stop = StopHandle::default();
+    let shared = stop.clone();
+    let threads = town.start(&town.roles(), move |options| {
+        if options.role == p0 {
+            options.stop = shared.clone();
+        }
+    });
+    let mut client = Caller::new(&town, Role::Client, p0);
+    client.send(&Frame::control(Kind::Request, 0, vec![]));
+    let frames = [(); 2].map(|()| client.receive().header);
+    assert_eq!(
+        frames.map(|header| (header.kind, header.run)),
+        [(Kind::Accept, 1), (Kind::Ready, 1)]
+    );
+    drop(client);
+    stop.stop();
+    all_are_well(threads);
 }
 
 /// A client that has a run and does nothing with it holds nobody up; when it hangs up, its run alone is lost.
@@ -472,12 +520,13 @@ fn a_client_has_as_many_runs_as_the_plan_says() {
     let shared = stop.clone();
     let threads = town.start(&[Role::Party(0)], move |options| options.stop = shared.clone());
     let mut client = Caller::new(&town, Role::Client, Role::Party(0));
-    for _ in 0..3 {
+    // As many as are in flight may wait for a place.
+    for _ in 0..5 {
         client.send(&Frame::control(Kind::Request, 0, vec![]));
     }
     let frame = client.receive();
     assert_eq!(frame.header.kind, Kind::Bye);
-    assert_eq!(String::from_utf8_lossy(&frame.payload), "a client asks for 3 runs at a time");
+    assert_eq!(String::from_utf8_lossy(&frame.payload), "a client asks for 5 runs at a time");
     stop.stop();
     let stopped = join(threads).remove(&Role::Party(0)).unwrap();
     assert!(matches!(stopped, Err(ServeError::Stopped)), "{stopped:?}");

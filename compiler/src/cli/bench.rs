@@ -151,7 +151,7 @@ impl Measured<'_> {
 
     /// Seconds from one output to the next.
     fn wall_s(&self) -> f64 {
-        self.summary.outcome.s_per_run.unwrap_or_default()
+        self.summary.outcome.s_per_run().unwrap_or_default()
     }
 
     fn online(&self) -> Spread {
@@ -198,7 +198,7 @@ impl Measured<'_> {
             "online_s": self.online().as_json(),
             "offline_s": self.offline().as_json(),
             "wall_s": self.wall_s(),
-            "first_output_s": self.summary.outcome.first_output_s,
+            "first_output_s": self.summary.outcome.first_output_s(),
             "setup_s": self.summary.setup_s(),
             "cpu_s": self.cpu_s(),
             "rounds": self.summary.rounds(),

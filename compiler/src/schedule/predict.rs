@@ -1,6 +1,7 @@
 //! Gives steps their priorities and predicted times, and plans their forecast.
 
 use super::Overlap;
+use super::rounds::offline_hops;
 use super::simulate::{Nanos, Setting, Steps, Timeline};
 use super::stream::{SteadyState, steady_state};
 use mpcc_ir::plan::{Forecast, MessageKind, Phase, Plan, Role, StepOp};
@@ -35,8 +36,11 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
             forecast.compute_us = alone.max(shared);
             forecast.wire_us = timeline.wire_us.values().copied().fold(0.0, f64::max);
             // The input travels before the first opening, and the output after the last.
-            let hops = f64::from(plan.rounds() + 2);
-            forecast.latency_us = hops * setting.link.one_way_us();
+            let hops = plan.rounds() + 2;
+            let before = offline_hops(&plan.messages, &plan.roles);
+            let latency_us = |hops: u32| f64::from(hops) * setting.link.one_way_us();
+            forecast.latency_us = latency_us(hops);
+            forecast.run_latency_us = latency_us(hops + before);
         }
     }
     let alone = most(&work_us) / setting.threads.max(1) as f64;

@@ -1,57 +1,68 @@
-//! Rounds as they will be measured: the longest chain of openings that ends in each message.
+//! Rounds as they will be measured: the longest chain of openings that ends in each message; and the longest chain of
+//! messages of the offline phase.
 //!
 //! A chain follows what a step waits for: messages, and earlier steps through the bytes they share. It
 //! can be shorter than in PROTOCOLS.md: where `P_0` owns the weights, the other parties' shares of a
 //! product do not depend on what was opened before.
 
-use mpcc_ir::plan::{Message, MessageKind, Phase, RolePlan, StepOp};
+use mpcc_ir::plan::{Message, MessageKind, Phase, RolePlan, Step, StepOp};
 
 /// Sets `round` of every opening.
 pub(super) fn count(messages: &mut [Message], roles: &[RolePlan]) {
-    let mut arrived: Vec<Option<u32>> = messages.iter().map(outside).collect();
+    let is_opening = |message: &Message| message.kind == MessageKind::Open;
+    let chains = chains(messages, roles, Phase::Online, is_opening);
+    for (message, chain) in messages.iter_mut().zip(chains) {
+        if is_opening(message) {
+            message.round = chain.unwrap_or(0);
+        }
+    }
+}
+
+/// Messages on the longest chain of the offline phase.
+pub(super) fn offline_hops(messages: &[Message], roles: &[RolePlan]) -> u32 {
+    let chains = chains(messages, roles, Phase::Offline, |_| true);
+    chains.into_iter().flatten().max().unwrap_or(0)
+}
+
+/// How many messages that count are on the longest chain of a phase that ends in each message, itself included. What comes
+/// from outside, or before the phase, ends no chain.
+fn chains(
+    messages: &[Message],
+    roles: &[RolePlan],
+    phase: Phase,
+    counts: impl Fn(&Message) -> bool,
+) -> Vec<Option<u32>> {
+    let counts = |message: &Message| message.phase == phase && counts(message);
+    let before = |message: &Message| (!counts(message)).then_some(0);
+    let mut arrived: Vec<Option<u32>> = messages.iter().map(before).collect();
     let mut done: Vec<Vec<Option<u32>>> =
-        roles.iter().map(|role| vec![None; role.online.len()]).collect();
+        roles.iter().map(|role| vec![None; role.steps(phase).len()]).collect();
     let mut progress = true;
     while progress {
         progress = false;
         for (role, done) in roles.iter().zip(&mut done) {
-            for at in 0..role.online.len() {
-                if done[at].is_none() {
-                    done[at] = advance(role, at, done, &mut arrived, messages);
-                    progress |= done[at].is_some();
+            for (at, step) in role.steps(phase).iter().enumerate() {
+                if done[at].is_some() {
+                    continue;
+                }
+                done[at] = chain_before(step, done, &arrived);
+                progress |= done[at].is_some();
+                if let (Some(chain), StepOp::Send { message, .. }) = (done[at], &step.op) {
+                    let counted = u32::from(counts(&messages[*message as usize]));
+                    arrived[*message as usize] = Some(chain + counted);
                 }
             }
         }
     }
-    for (message, depth) in messages.iter_mut().zip(arrived) {
-        if message.kind == MessageKind::Open {
-            message.round = depth.unwrap_or(0);
-        }
-    }
-}
-
-/// What comes from outside, or before the online phase, ends no chain.
-fn outside(message: &Message) -> Option<u32> {
-    (message.kind != MessageKind::Open || message.phase != Phase::Online).then_some(0)
+    arrived
 }
 
 /// The chain that ends in a step; `None` while what it waits for is unknown.
-fn advance(
-    role: &RolePlan,
-    at: usize,
-    done: &[Option<u32>],
-    arrived: &mut [Option<u32>],
-    messages: &[Message],
-) -> Option<u32> {
-    let step = &role.online[at];
+fn chain_before(step: &Step, done: &[Option<u32>], arrived: &[Option<u32>]) -> Option<u32> {
     let before = step.after.iter().map(|before| done[*before as usize]);
-    let depth = before.collect::<Option<Vec<u32>>>()?.into_iter().max().unwrap_or(0);
+    let chain = before.collect::<Option<Vec<u32>>>()?.into_iter().max().unwrap_or(0);
     match step.op {
-        StepOp::Receive { message, .. } => Some(depth.max(arrived[message as usize]?)),
-        StepOp::Send { message, .. } if messages[message as usize].kind == MessageKind::Open => {
-            arrived[message as usize] = Some(depth + 1);
-            Some(depth)
-        }
-        _ => Some(depth),
+        StepOp::Receive { message, .. } => Some(chain.max(arrived[message as usize]?)),
+        _ => Some(chain),
     }
 }

@@ -39,7 +39,7 @@ fn plans_that_are_damaged_or_of_another_version() {
     let mut newer = plan;
     newer[8] = 200;
     site.write("bad.plan", &newer);
-    assert_snapshot!(refusal(&site, "bad.plan"), @"1: error: cannot use `bad.plan`: plan format 200, but this build reads format 2: compile the model again with this build, or use the build that wrote the plan");
+    assert_snapshot!(refusal(&site, "bad.plan"), @"1: error: cannot use `bad.plan`: plan format 200, but this build reads format 3: compile the model again with this build, or use the build that wrote the plan");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Forecast {
     pub wire_us: f64,
     /// Microseconds that messages travel on the longest chain of openings, with the input and the output.
     pub latency_us: f64,
+    /// Microseconds that messages travel on the longest chain of a run, both phases, one after the other.
+    pub run_latency_us: f64,
     /// Microseconds that the compute threads of the busiest role work on a run, both phases, shared evenly; or all
     /// shared cores.
     pub run_compute_us: f64,
@@ -46,10 +48,10 @@ impl Forecast {
         self.compute_us.max(self.wire_us).max(self.latency_us)
     }
 
-    /// No schedule of the same work can take less for each of many runs, `depth` of them in flight.
+    /// No schedule of the same work can take less for each of many runs, `depth` of them in flight through both phases.
     pub fn bound_us_per_run(&self, depth: u8) -> f64 {
         // What runs cannot do at the same time.
         let shared_us = self.run_compute_us.max(self.run_wire_us);
-        shared_us.max(self.bound_us() / f64::from(depth))
+        shared_us.max(self.bound_us().max(self.run_latency_us) / f64::from(depth))
     }
 }

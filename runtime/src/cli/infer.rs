@@ -80,8 +80,9 @@ impl Infer {
             println!(
                 "{}",
                 serde_json::to_string(&json!({
-                    "outputs": outputs, "report": report, "first_output_s": outcome.first_output_s,
-                    "s_per_run": outcome.s_per_run, "runs_per_s": outcome.s_per_run.map(f64::recip),
+                    "outputs": outputs, "report": report, "output_s": outcome.output_s,
+                    "first_output_s": outcome.first_output_s(), "s_per_run": outcome.s_per_run(),
+                    "runs_per_s": outcome.s_per_run().map(f64::recip),
                 }))?
             );
             return Ok(());
@@ -92,7 +93,7 @@ impl Infer {
             println!("{} {}: largest is element {at}, {value}", output.name, output.shape);
         }
         println!("{:.3} s online, {} rounds", report.online_s, report.rounds);
-        if let Some(s_per_run) = outcome.s_per_run {
+        if let Some(s_per_run) = outcome.s_per_run() {
             println!("{s_per_run:.3} s a run, {:.2} runs a second", s_per_run.recip());
         }
         Ok(())

@@ -35,11 +35,12 @@ pub enum Kind {
     Seed,
     /// `P_0` starts the deployment: payload is its id, `run` the first run.
     Begin,
-    /// A compute party starts the offline phase of `run`; to the dealer.
+    /// A compute party starts the offline phase of `run`, to the dealer, or is through with it, to `P_0`, which says to the
+    /// client that all are.
     Ready,
     /// A client asks `P_0` for a run.
     Request,
-    /// `P_0` gives a client the run `run`.
+    /// `P_0` gives a client the run `run`, which may not be ready yet.
     Accept,
     /// A client says at another role that `run` is its own.
     Claim,

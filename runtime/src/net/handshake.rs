@@ -7,7 +7,7 @@ use super::frame::MAX_CONTROL;
 use mpcc_ir::plan::Role;
 
 /// Version of everything that travels; it changes whenever two builds could misunderstand each other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Run numbers stay below this, so that adding to one never overflows.
 pub const MAX_RUN: u64 = 1 << 48;
@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn another_version_is_told_from_rubbish() {
         let mut bytes = hello(Role::Client, None).encode();
-        bytes[6] = 2;
+        bytes[6] = 1;
         let error = Hello::decode(&bytes).unwrap_err();
-        assert_snapshot!(error, @"the other end speaks protocol version 2, this build 1; install the same release everywhere");
+        assert_snapshot!(error, @"the other end speaks protocol version 1, this build 2; install the same release everywhere");
     }
 }

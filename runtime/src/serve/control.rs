@@ -70,8 +70,8 @@ pub(super) struct State {
 /// What is known of a run that is not over.
 #[derive(Default)]
 struct Flight {
-    /// It can be given to a client (`P_0` only).
-    offered: bool,
+    /// All parties have done its offline phase (`P_0` only).
+    ready: bool,
     /// Link of the client that has it.
     claim: Option<u64>,
     /// Messages for a client that has not said yet that the run is its own.
@@ -221,6 +221,7 @@ impl Control {
         let mut state = self.lock();
         state.newest = run;
         state.runs.entry(run).or_default();
+        state.assign();
         self.mailbox.begin(run);
     }
 
@@ -257,7 +258,7 @@ impl Control {
     }
 
     /// Waits until the other compute parties have done the offline phase of `run` (`P_0` only), so that a client
-    /// that gets the run waits for the online phase alone.
+    /// that then sends its input waits for the online phase alone.
     pub(super) fn wait_for_offline(&self, run: u64) -> Result<(), ServeError> {
         let others: Vec<Role> = self.plan.compute_parties().skip(1).collect();
         let ready = |state: &mut State| {
@@ -271,13 +272,15 @@ impl Control {
         self.wait(None, |_| String::new(), ready)?
     }
 
-    /// `run` is ready for a client (`P_0` only).
-    pub(super) fn offer(&self, run: u64) {
+    /// `run` is ready for its client's input (`P_0` only).
+    pub(super) fn ready(&self, run: u64) {
         let mut state = self.lock();
-        if let Some(flight) = state.runs.get_mut(&run) {
-            flight.offered = true;
+        let Some(flight) = state.runs.get_mut(&run) else { return };
+        flight.ready = true;
+        let client = flight.claim;
+        if let Some(client) = client.and_then(|id| state.clients.get(&id)) {
+            say_ready(client, run);
         }
-        state.assign();
     }
 
     /// Waits until a client has said that `run` is its own, so that it gets what waits for it.
@@ -429,7 +432,7 @@ impl Control {
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
                 let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
-                if own > usize::from(self.plan.depth) {
+                if own > most_requests(&self.plan) {
                     return Err(format!("a client asks for {own} runs at a time"));
                 }
                 state.requests.push_back(link.id);
@@ -510,20 +513,24 @@ impl State {
         self.runs.get(&run)?.claim
     }
 
-    /// The oldest run that nobody has, if it can be given to a client: clients get runs in order.
-    fn offered(&self) -> Option<u64> {
+    /// The oldest run in flight that nobody has: clients get runs in order.
+    fn free(&self) -> Option<u64> {
         let mut free = self.runs.range(..=self.newest);
-        let (&run, flight) = free.find(|(_, flight)| flight.claim.is_none() && !flight.aborted)?;
-        (flight.offered && !self.is_off(run)).then_some(run)
+        let (&run, _) = free.find(|(_, flight)| flight.claim.is_none() && !flight.aborted)?;
+        (!self.is_off(run)).then_some(run)
     }
 
-    /// Gives offered runs to the clients that wait.
+    /// Gives runs to the clients that wait, as soon as they begin: what a client needs to send its input then comes while
+    /// the parties get ready.
     fn assign(&mut self) {
-        while let (Some(run), Some(&id)) = (self.offered(), self.requests.front()) {
+        while let (Some(run), Some(&id)) = (self.free(), self.requests.front()) {
             self.requests.pop_front();
             let Some(link) = self.clients.get(&id).cloned() else { continue };
             if link.send_now(Frame::control(Kind::Accept, run, vec![])).is_ok() {
                 self.claim(run, &link);
+                if self.runs[&run].ready {
+                    say_ready(&link, run);
+                }
             }
         }
     }
@@ -535,6 +542,17 @@ impl State {
             let _ = link.send_now(frame);
         }
     }
+}
+
+/// Requests that a client may have open: one that waits for each run in flight, so that a place which becomes free is given
+/// away at once.
+pub(super) fn most_requests(plan: &Plan) -> usize {
+    2 * usize::from(plan.depth)
+}
+
+/// Tells a client that its run waits for the input.
+fn say_ready(client: &Link, run: u64) {
+    let _ = client.send_now(Frame::control(Kind::Ready, run, vec![]));
 }
 
 /// What a peer said, cut to characters that cannot confuse a terminal.

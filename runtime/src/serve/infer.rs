@@ -1,5 +1,6 @@
 //! The client as a process: asks for runs, sends inputs, receives outputs.
 
+use super::control::most_requests;
 use super::error::ServeError;
 use super::report::{Report, RunReport, seconds_per_run};
 use super::session::{Log, addresses, data_limit, from_plan};
@@ -52,10 +53,20 @@ pub struct InferOutcome {
     pub outputs: Vec<Vec<Output>>,
     /// Times and bytes.
     pub report: Report,
+    /// Seconds from the first request to each run's output, in the order in which they came.
+    pub output_s: Vec<f64>,
+}
+
+impl InferOutcome {
     /// Seconds from the first request to the first output: in a new deployment, with what was left of the setup.
-    pub first_output_s: f64,
+    pub fn first_output_s(&self) -> f64 {
+        self.output_s.first().copied().unwrap_or_default()
+    }
+
     /// Seconds from one output to the next; see [`seconds_per_run`].
-    pub s_per_run: Option<f64>,
+    pub fn s_per_run(&self) -> Option<f64> {
+        seconds_per_run(&self.output_s, self.report.depth)
+    }
 }
 
 /// Runs `inputs`, one row-major tensor per input of the plan, through the parties that serve.
@@ -76,17 +87,11 @@ pub fn infer(options: &InferOptions, inputs: &[Vec<f32>]) -> Result<InferOutcome
     let why = result.as_ref().err().filter(|_| client.has_asked());
     hub.shut_down(u64::MAX, &why.map_or(String::new(), ToString::to_string));
     result?;
-    let seconds: Vec<f64> = client.came.iter().map(|at| (*at - start).as_secs_f64()).collect();
-    let s_per_run = seconds_per_run(&seconds, usize::from(options.plan.depth));
+    let output_s = client.came.iter().map(|at| (*at - start).as_secs_f64()).collect();
     report.trace = client.trace.map(|(_, trace)| trace);
     let outputs = client.kept.into_values().collect();
     report.runs = client.done.into_values().collect();
-    Ok(InferOutcome {
-        outputs,
-        report: report.finish(hub.wire_bytes()),
-        first_output_s: seconds.first().copied().unwrap_or_default(),
-        s_per_run,
-    })
+    Ok(InferOutcome { outputs, report: report.finish(hub.wire_bytes()), output_s })
 }
 
 /// Where masks come from.
@@ -168,6 +173,8 @@ struct Client<'a> {
 struct Flight {
     client: ClientRun,
     start: Instant,
+    /// The parties wait for the inputs.
+    ready: bool,
     /// When the inputs were sent.
     sent: Option<Instant>,
 }
@@ -175,6 +182,7 @@ struct Flight {
 /// What a client waits for; in the order of arrival, as a run's messages come after it was given.
 enum Event {
     Accepted(u64),
+    Ready(u64),
     Message(Packet, Instant),
 }
 
@@ -223,21 +231,23 @@ impl<'a> Client<'a> {
     }
 
     fn go_on(&mut self) -> Result<(), ServeError> {
-        let most = self.done.len() as u64 + u64::from(self.options.plan.depth);
+        let most = self.done.len() as u64 + most_requests(&self.options.plan) as u64;
         while self.asked < self.options.runs.min(most) {
             self.links.send(Role::Party(0), Frame::control(Kind::Request, 0, vec![]))?;
             self.asked += 1;
         }
         match self.event()? {
             Event::Accepted(run) => self.begin(run),
+            Event::Ready(run) => self.ready(run),
             Event::Message(packet, arrived) => self.deliver(packet, arrived),
         }
     }
 
-    /// Waits for what comes next. There may be other clients before this one, so there is no limit to the wait
-    /// for a run; the oldest run in flight has one.
+    /// Waits for what comes next. There may be other clients before this one, and an offline phase takes what it takes, so
+    /// there is no limit to the wait for a run that is ready; the oldest run in flight has one from then on.
     fn event(&self) -> Result<Event, ServeError> {
-        let oldest = self.in_flight.first_key_value().map(|(_, flight)| &flight.client);
+        let oldest = self.in_flight.first_key_value().map(|(_, flight)| flight);
+        let oldest = oldest.filter(|flight| flight.ready).map(|flight| &flight.client);
         let limit = oldest.and(self.options.stall);
         let left = limit.map(|limit| limit.saturating_sub(self.waiting_since.elapsed()));
         let over = |state: &State| {
@@ -251,7 +261,7 @@ impl<'a> Client<'a> {
                 return Some(ServeError::PeerEnded { role: *role, why });
             }
             let p0 = Role::Party(0);
-            (oldest.is_none() && state.ended.contains(&p0)).then(|| no_more_runs(p0))
+            (self.in_flight.is_empty() && state.ended.contains(&p0)).then(|| no_more_runs(p0))
         };
         let next =
             |state: &mut State| state.events.pop_front().map(Ok).or_else(|| over(state).map(Err));
@@ -264,15 +274,31 @@ impl<'a> Client<'a> {
     /// `P_0` has given this client a run.
     fn begin(&mut self, run: u64) -> Result<(), ServeError> {
         let client = ClientRun::new(Arc::clone(&self.options.plan), run, self.inputs)?;
-        let start = Instant::now();
-        if self.in_flight.is_empty() {
-            self.waiting_since = start;
-        }
-        let mut flight = Flight { client, start, sent: None };
+        let mut flight = Flight { client, start: Instant::now(), ready: false, sent: None };
         let claimed = self.claim(&mut flight.client);
         self.in_flight.insert(run, flight);
-        claimed?;
+        claimed
+    }
+
+    /// The parties are ready for the inputs of a run.
+    fn ready(&mut self, run: u64) -> Result<(), ServeError> {
+        let newest = self.newest();
+        let flight = self.in_flight.get_mut(&run);
+        flight.ok_or_else(|| wrong_run(Role::Party(0), run, newest))?.ready = true;
+        self.progress(run, Instant::now());
         self.advance(run)
+    }
+
+    /// The newest run in flight, for errors.
+    fn newest(&self) -> u64 {
+        self.in_flight.last_key_value().map_or(0, |(run, _)| *run)
+    }
+
+    /// Something came for a run: only the oldest has a limit.
+    fn progress(&mut self, run: u64, at: Instant) {
+        if self.in_flight.first_key_value().is_some_and(|(oldest, _)| *oldest == run) {
+            self.waiting_since = at;
+        }
     }
 
     fn claim(&mut self, client: &mut ClientRun) -> Result<(), ServeError> {
@@ -296,10 +322,8 @@ impl<'a> Client<'a> {
 
     fn deliver(&mut self, packet: Packet, arrived: Instant) -> Result<(), ServeError> {
         let run = packet.run;
-        let newest = self.in_flight.last_key_value().map_or(0, |(run, _)| *run);
-        if self.in_flight.first_key_value().is_some_and(|(oldest, _)| *oldest == run) {
-            self.waiting_since = arrived;
-        }
+        let newest = self.newest();
+        self.progress(run, arrived);
         record(&mut self.trace, &packet, arrived);
         let flight = self.in_flight.get_mut(&run);
         let flight = flight.ok_or_else(|| wrong_run(packet.from, run, newest))?;
@@ -307,10 +331,11 @@ impl<'a> Client<'a> {
         self.advance(run)
     }
 
-    /// Sends the inputs of a run when their masks are here, and ends it when its outputs are.
+    /// Sends the inputs of a run that is ready when their masks are here, and ends it when its outputs are.
     fn advance(&mut self, run: u64) -> Result<(), ServeError> {
         let Some(flight) = self.in_flight.get_mut(&run) else { return Ok(()) };
-        if let Some(packets) = flight.client.masked_inputs() {
+        let inputs = flight.ready.then(|| flight.client.masked_inputs()).flatten();
+        if let Some(packets) = inputs {
             flight.sent = Some(Instant::now());
             for packet in packets {
                 record(&mut self.trace, &packet, Instant::now());
@@ -459,6 +484,9 @@ impl Receiver for Links {
             }
             (Kind::Accept, Role::Party(0)) => {
                 self.lock().events.push_back(Event::Accepted(run));
+            }
+            (Kind::Ready, Role::Party(0)) => {
+                self.lock().events.push_back(Event::Ready(run));
             }
             (Kind::Abort, Role::Party(_) | Role::Dealer) => {
                 self.lock().aborted.entry(run).or_insert(from);

@@ -102,7 +102,7 @@ fn one_run(
     }
     let opened = || {
         if control.role == Role::Party(0) {
-            control.offer(run);
+            control.ready(run);
         }
     };
     let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, opened);

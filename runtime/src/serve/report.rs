@@ -172,10 +172,10 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Seconds from one output to the next in the steady state, of the times at which outputs came. As many as were in
-/// flight, `depth`, may come all at once, so the last outputs that make whole groups of that many are taken; the first
-/// group is that of the setup. `None` where there are too few.
+/// flight, `depth`, may come all at once, so whole groups of that many are taken, the last ones that end before fewer
+/// are in flight. The first group is that of the setup. `None` where there are too few.
 pub fn seconds_per_run(outputs: &[f64], depth: usize) -> Option<f64> {
-    let last = outputs.len().checked_sub(1)?;
+    let last = outputs.len().checked_sub(depth)?;
     let after_first = (last + 1).checked_sub(depth)?;
     let runs = after_first - after_first.checked_rem(depth)?;
     (runs > 0).then(|| (outputs[last] - outputs[last - runs]) / runs as f64)
@@ -204,9 +204,10 @@ mod tests {
     fn runs_that_come_in_groups_are_counted_as_such() {
         let alone = [5.0, 6.0, 7.0, 9.0];
         assert_eq!(seconds_per_run(&alone, 1), Some(4.0 / 3.0));
-        let groups = [5.0, 5.0, 5.0, 8.0, 8.0, 8.0, 11.0, 11.0];
+        // The last two come without a third beside them.
+        let groups = [5.0, 5.0, 5.0, 8.0, 8.0, 8.0, 9.0, 9.5];
         assert_eq!(seconds_per_run(&groups, 3), Some(1.0));
-        assert_eq!(seconds_per_run(&groups[..3], 3), None);
+        assert_eq!(seconds_per_run(&groups[..7], 3), None);
         assert_eq!(seconds_per_run(&[], 1), None);
     }
 

@@ -150,7 +150,7 @@ impl Summary {
             "offline_s": offline_s,
             "setup_s": self.setup_s(),
             "wall_s": offline_s + client.online_s,
-            "first_output_s": self.outcome.first_output_s,
+            "first_output_s": self.outcome.first_output_s(),
             "cpu_s": per_role(&|r| json!(r.cpu_s)),
             "peak_rss_bytes": per_role(&|r| json!(r.peak_rss_bytes)),
             "sent_bytes": per_role(&|r| json!(r.sent_bytes)),
@@ -174,8 +174,8 @@ impl Summary {
         object["busy_s"] = per_role(&|report| middle(report, |run| run.busy_s));
         object["wait_s"] = per_role(&|report| middle(report, |run| run.wait_s));
         object["depth"] = json!(self.depth);
-        object["s_per_run"] = json!(self.outcome.s_per_run);
-        object["runs_per_s"] = json!(self.outcome.s_per_run.map(f64::recip));
+        object["s_per_run"] = json!(self.outcome.s_per_run());
+        object["runs_per_s"] = json!(self.outcome.s_per_run().map(f64::recip));
         object["role_online_s"] = per_role(&|report| json!(report.online_s));
         let Some(forecast) = &self.forecast else { return };
         let wire_s = |bytes: u64| bytes as f64 / forecast.bytes_per_us * 1e-6;
@@ -192,7 +192,7 @@ impl Summary {
 
     /// How long a new deployment took to its first output.
     pub(crate) fn cold_start(&self) -> String {
-        let (first, setup) = (self.outcome.first_output_s, self.setup_s());
+        let (first, setup) = (self.outcome.first_output_s(), self.setup_s());
         format!(
             "first output after {first:.3} s; {setup:.3} s setup once, beside the first offline phase"
         )
@@ -200,7 +200,7 @@ impl Summary {
 
     /// Measured and predicted throughput, where several runs show one.
     pub(crate) fn throughput(&self) -> Option<String> {
-        let s_per_run = self.outcome.s_per_run?;
+        let s_per_run = self.outcome.s_per_run()?;
         let predicted = self.forecast.as_ref().map(|forecast| {
             let [predicted, bound] = [forecast.run_us, forecast.bound_us_per_run(self.depth)];
             format!(" (predicted: {:.4} s, and at least {:.4} s)", predicted * 1e-6, bound * 1e-6)

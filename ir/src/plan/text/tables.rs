@@ -42,6 +42,7 @@ record!(Forecast {
     compute_us,
     wire_us,
     latency_us,
+    run_latency_us,
     run_compute_us,
     run_wire_us,
     run_us,

@@ -67,6 +67,7 @@ fn check_forecast(forecast: &Forecast) -> Result<(), Rule> {
         compute_us,
         wire_us,
         latency_us,
+        run_latency_us,
         run_compute_us,
         run_wire_us,
         run_us,
@@ -74,7 +75,7 @@ fn check_forecast(forecast: &Forecast) -> Result<(), Rule> {
         choices: _,
     } = forecast;
     let one_run = [offline_us, online_us, compute_us, wire_us, latency_us];
-    let many_runs = [run_compute_us, run_wire_us, run_us, run_online_us];
+    let many_runs = [run_latency_us, run_compute_us, run_wire_us, run_us, run_online_us];
     let mut numbers = one_run.into_iter().chain(many_runs).chain([bytes_per_us]);
     numbers.try_for_each(|number| in_order(&[0.0, number]))
 }
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn predicted_times_are_numbers() {
         let forecast = |us: &str| {
-            let rest = "wire_us 3 latency_us 4 run_compute_us 5 run_wire_us 6 run_us 7 run_online_us 8 choices []";
+            let rest = "wire_us 3 latency_us 4 run_latency_us 5 run_compute_us 5 run_wire_us 6 run_us 7 run_online_us 8 choices []";
             format!(
                 "forecast 0: schedule \"layer\" link \"lan\" kernels \"avx2\" bytes_per_us 125 threads 1 cores none offline_us 9 online_us 9 compute_us {us} {rest}\n\n  ; 0: hides"
             )
