@@ -8,12 +8,17 @@ use crate::error::RunError;
 use crate::kernels::Scratch;
 use crate::mask::{Epoch, Masks};
 use crate::role::RoleState;
+use crate::serve::median;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
 use std::sync::Arc;
 
 /// Microseconds of processor time of each step of `role` in `phase`, one after another on one thread
-/// in the order of the plan; the least of `rounds` passes over all steps.
+/// in the order of the plan, as they usually are in `rounds` passes over all steps.
+///
+/// The least of all passes compares steps best, where something else disturbs one or the other. But a run meets the
+/// same disturbances, such as neighbours on the same core of a virtual machine: so all are longer by what the middle
+/// one of the passes takes more than all the least times.
 ///
 /// The plan need not be one that could run: roles without a peer and steps that depend on nothing
 /// will do. `Send` and `Receive`, and a `Load` of a parameter that is not public, count as nothing.
@@ -47,7 +52,9 @@ pub fn time_steps(
         )?;
     }
     let mut least = vec![f64::INFINITY; state.steps(phase).len()];
+    let mut passes = Vec::new();
     for _ in 0..rounds.max(1) {
+        let mut pass = 0.0;
         for (step, least) in state.steps(phase).iter().zip(&mut least) {
             let is_message = matches!(step.op, StepOp::Send { .. } | StepOp::Receive { .. });
             let is_absent = matches!(step.op, StepOp::Load { param, .. }
@@ -58,9 +65,12 @@ pub fn time_steps(
             }
             let before = cpu_time::of_thread();
             state.execute(&memory, &masks, &step.op, None, &mut scratch)?;
-            let used = cpu_time::of_thread().saturating_sub(before);
-            *least = least.min(used.as_secs_f64() * 1e6);
+            let used = cpu_time::of_thread().saturating_sub(before).as_secs_f64() * 1e6;
+            *least = least.min(used);
+            pass += used;
         }
+        passes.push(pass);
     }
-    Ok(least)
+    let usual = median(passes) / least.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    Ok(least.into_iter().map(|us| us * usual).collect())
 }

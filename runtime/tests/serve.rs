@@ -413,7 +413,7 @@ fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
     );
     drop(others);
     assert_eq!(client.receive().header.kind, Kind::Bye);
-    join(threads).into_values().for_each(|report| drop(report.unwrap_err()));
+    assert!(join(threads).into_values().all(|report| report.is_err()));
 
     let mut town = Town::with_depth(2, 2);
     let stop = StopHandle::default();
@@ -433,6 +433,34 @@ fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
     drop(client);
     stop.stop();
     all_are_well(threads);
+}
+
+/// Clients that give up runs which the others have not begun do not make `P_0` go on without them.
+#[test]
+fn runs_that_are_given_up_wait_for_all_to_begin_them() {
+    let mut town = Town::with_depth(2, 2);
+    let (p0, p1) = (Role::Party(0), Role::Party(1));
+    let threads = town.start(&[p0, p1], |_| ());
+    let mut dealer = [p0, p1].map(|to| Caller::new(&town, Role::Dealer, to));
+    let owner = [p0, p1].map(|to| Caller::new(&town, Role::Owner, to));
+    let begins = |frame: &Frame| frame.header.kind == Kind::Ready;
+    let mut client = Caller::new(&town, Role::Client, p0);
+    assert_eq!([client.ask(), client.ask()], [1, 2]);
+    drop(client);
+    // The dealer hears of both, and then that they are called off.
+    let mut heard = Vec::new();
+    while heard.iter().filter(|kind| **kind == Kind::Abort).count() < 2 {
+        heard.push(dealer[0].receive().header.kind);
+    }
+    assert_eq!(heard.iter().filter(|kind| **kind == Kind::Ready).count(), 2);
+    dealer[0].0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(dealer[0].0.peek(&mut [0]).is_err(), "P0 waits");
+    dealer[0].0.set_read_timeout(None).unwrap();
+    dealer[0].send(&Frame::control(Kind::Began, 2, vec![]));
+    let next = std::iter::repeat_with(|| dealer[0].receive()).find(begins);
+    assert_eq!(next.unwrap().header.run, 3);
+    drop((dealer, owner));
+    assert!(join(threads).into_values().all(|report| report.is_err()));
 }
 
 /// A client that has a run and does nothing with it holds nobody up; when it hangs up, its run alone is lost.

@@ -23,7 +23,7 @@ enum What {
     Plan(Plan),
 }
 
-/// Measure the kernels on one thread, in a few seconds
+/// Measure the kernels on one thread, in half a minute
 #[derive(clap::Args)]
 struct Machine {
     /// Where the profile goes; stdout if absent

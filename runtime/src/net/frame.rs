@@ -38,6 +38,8 @@ pub enum Kind {
     /// A compute party starts the offline phase of `run`, to the dealer, or is through with it, to `P_0`, which says to the
     /// client that all are.
     Ready,
+    /// Another role has begun `run`; to `P_0`.
+    Began,
     /// A client asks `P_0` for a run.
     Request,
     /// `P_0` gives a client the run `run`, which may not be ready yet.
@@ -51,12 +53,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Hello,
         Self::Data,
         Self::Seed,
         Self::Begin,
         Self::Ready,
+        Self::Began,
         Self::Request,
         Self::Accept,
         Self::Claim,

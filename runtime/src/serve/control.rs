@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) seeds: BTreeMap<u8, Seed>,
     /// The last run that each party has said it is ready for; it was for all before.
     pub(super) ready: BTreeMap<Role, u64>,
+    /// The last run that each other role has begun (`P_0` only).
+    began: BTreeMap<Role, u64>,
     /// Runs in flight, and later ones that somebody has said something about.
     runs: BTreeMap<u64, Flight>,
     /// The last run that has begun. One up to it that is not in `runs` is over.
@@ -223,6 +225,30 @@ impl Control {
         state.runs.entry(run).or_default();
         state.assign();
         self.mailbox.begin(run);
+        drop(state);
+        if self.role != Role::Party(0) {
+            self.tell(&[Role::Party(0)], Kind::Began, run, &[]);
+        }
+    }
+
+    /// Waits until all others have begun `run`, which is called off (`P_0` only): clients get runs that the others may not
+    /// have begun, and if they gave up one after the other, `P_0` would come to runs that are out of the others' reach.
+    pub(super) fn wait_for_others(&self, run: u64) -> Result<(), ServeError> {
+        if self.role != Role::Party(0) {
+            return Ok(());
+        }
+        let others = |state: &State| -> Vec<Role> {
+            let peers = state.peers.keys().copied();
+            peers.filter(|peer| matches!(peer, Role::Party(_) | Role::Dealer)).collect()
+        };
+        let began = |state: &mut State| {
+            let is_through = |peer: &Role| {
+                state.ended.contains(peer) || state.began.get(peer).is_some_and(|&last| last >= run)
+            };
+            let stops = state.stop_at.is_some_and(|at| at <= run);
+            (stops || others(state).iter().all(is_through)).then_some(())
+        };
+        self.wait(None, |_| String::new(), began)
     }
 
     /// `run` is over at this role.
@@ -430,6 +456,12 @@ impl Control {
                 let ready = state.ready.entry(peer).or_default();
                 *ready = run.max(*ready);
             }
+            (Kind::Began, Role::Party(_) | Role::Dealer)
+                if self.role == Role::Party(0) && run <= MAX_RUN =>
+            {
+                let last = state.began.entry(peer).or_default();
+                *last = run.max(*last);
+            }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
                 let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
                 if own > most_requests(&self.plan) {
@@ -633,6 +665,7 @@ impl Receiver for Control {
             Kind::Seed
             | Kind::Begin
             | Kind::Ready
+            | Kind::Began
             | Kind::Request
             | Kind::Accept
             | Kind::Claim

@@ -1,9 +1,9 @@
 //! A role as a process: its links, the order of its phases, and what it reports.
 //!
-//! `P_0` gives out runs. All roles reserve the same number in their own ledgers, run its offline phase,
-//! and wait for the client that `P_0` gave the run to. As many runs are in flight as the plan says. A client that breaks off loses its run, and only that:
-//! the number is used up and the next run begins. Anything wrong among the parties and the dealer ends the process with
-//! an error that names the other role.
+//! `P_0` gives out runs. All roles reserve the same number in their own ledgers and run its offline phase, while the client
+//! that `P_0` gave the run to says at the others that it is its own; they wait for its input. As many runs are in flight as the
+//! plan says. A client that breaks off loses its run, and only that: the number is used up and the next run begins.
+//! Anything wrong among the parties and the dealer ends the process with an error that names the other role.
 
 mod control;
 mod dealer;

@@ -47,6 +47,9 @@ pub(super) fn serve_runs(
                 }
                 Err(error) => return Err(error),
             }
+            if !completed {
+                control.wait_for_others(run)?;
+            }
             control.end_run(run, completed);
         }
         Ok(())
