@@ -14,10 +14,11 @@ use std::time::Instant;
 
 /// How many runs a message may be ahead of the newest that has begun here.
 ///
-/// Of any `depth` successive runs before one that has begun at the sender, one is over there, and none is over before
-/// it has begun everywhere. One more is for a run that was called off first.
+/// Of any `depth` successive runs before the newest at `P_0` one is over there, and none is over there before it has
+/// begun everywhere: a role is at most `depth` behind `P_0`. Nor is one more than that before it, as runs that `P_0` has not
+/// begun end nowhere. One more is for a run that was called off first.
 pub fn ahead(plan: &Plan) -> u64 {
-    u64::from(plan.depth) + 1
+    2 * u64::from(plan.depth) + 1
 }
 
 /// Bytes that wait here or in a phase before the sender is made to wait.

@@ -24,7 +24,7 @@ fn messages_wait_for_runs_in_reach_once_each() {
         let mailbox = Mailbox::new(Role::Party(1));
         mailbox.start_after(6);
         mailbox.begin(7);
-        let last = 7 + u64::from(depth) + 1;
+        let last = 7 + 2 * u64::from(depth) + 1;
         for run in 7..=last {
             assert_eq!(mailbox.deliver(&plan, correction(&plan, run)), Ok(()));
             let again = mailbox.deliver(&plan, correction(&plan, run)).unwrap_err();

@@ -112,7 +112,7 @@ def measure(options, machine, model, inputs, link, schedule, depth):
         name = explained["inputs"][0]["name"]
         given = f"-i {name}=@{os.path.abspath(inputs)}" if inputs else ""
         # Some are in flight while the others start, or end.
-        runs = options.runs + 2 * depth - 1
+        runs = max(options.runs, depth) + 2 * depth - 1
         report = os.path.join(folder, "lab.json")
         lab = [options.netlab, "run", "--parties", "4", *lab_options(link)]
         lab += ["--timeout", "1800", "--json", report]

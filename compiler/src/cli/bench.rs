@@ -53,8 +53,9 @@ impl Bench {
             note("running in the clear");
             clear.run(self.runs)?;
         }
-        // So many are left for the steady state.
-        let runs = self.runs + 2 * u64::from(plan.depth) - 1;
+        // So many are left for the steady state, which takes a whole group of those in flight.
+        let depth = u64::from(plan.depth);
+        let runs = self.runs.max(depth) + 2 * depth - 1;
         let summary = deployment.run(&inputs, runs, self.threads, false)?;
         let difference = match &mut clear {
             Some(clear) => {

@@ -3,8 +3,9 @@
 //! Plays how `serve` and `infer` of the runtime go on. A compute party that has a free place begins the offline phase of the
 //! next run; the dealer deals when all have. `P_0` gives a run that it begins to a client that waits, the oldest first; the
 //! client says at the others that the run is its own, and gets what they keep for it. It sends its input when it has the
-//! masks and `P_0` says that all are ready, and asks for another run when it has the output. Not played: what the disk takes to record a run's number, the client's
-//! own computing, and limits on what waits at a receiver.
+//! masks and `P_0` says that all are ready, and asks for another run when it has the output. Not played: what tells `P_0`
+//! that others have begun a run, what the disk takes to record a run's number, the client's own computing, and limits on
+//! what waits at a receiver.
 
 use super::engine::{Engine, Notice, Part};
 use super::simulate::{Nanos, Setting, Steps};
@@ -23,8 +24,8 @@ pub(super) struct SteadyState {
 /// Frames without payload that tell somebody to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Signal {
-    /// A compute party has begun the offline phase of a run: to the dealer.
-    Began { run: usize },
+    /// A compute party has begun the offline phase of a run, and asks the dealer for its part.
+    Ask { run: usize },
     /// A compute party is through with it: to `P_0`.
     Ready { run: usize },
     /// The client wants a run.
@@ -40,8 +41,8 @@ enum Signal {
 /// How far a run is.
 #[derive(Clone, Debug)]
 struct Run {
-    /// Compute parties that have begun, and that are ready.
-    began: usize,
+    /// Compute parties that ask for it, and that are ready.
+    asked: usize,
     ready: usize,
     /// By role: whether it is known whose the run is, whether all steps are done, and what waits for the client.
     claimed: Vec<bool>,
@@ -72,7 +73,7 @@ pub(super) fn steady_state(
         [offline, online].map(|(steps, priorities)| Part::new(steps, priorities, run as u32))
     };
     let run = Run {
-        began: 0,
+        asked: 0,
         ready: 0,
         claimed: vec![false; roles.len()],
         done: vec![false; roles.len()],
@@ -172,8 +173,8 @@ impl Stream<'_> {
 
     fn go_on(&mut self, signal: Signal) {
         match signal {
-            Signal::Began { run } => {
-                self.runs[run].began += 1;
+            Signal::Ask { run } => {
+                self.runs[run].asked += 1;
                 self.begin(self.dealer);
             }
             Signal::Ready { run } => self.ready(run),
@@ -197,14 +198,14 @@ impl Stream<'_> {
     /// A role begins what runs it has places for; the dealer only those that all parties have begun.
     fn begin(&mut self, role: usize) {
         while let Some(run) = Some(self.next[role]).filter(|run| *run < self.runs.len()) {
-            let wanted = role != self.dealer || self.runs[run].began == self.parties.len();
+            let wanted = role != self.dealer || self.runs[run].asked == self.parties.len();
             if self.places[role] == 0 || !wanted {
                 return;
             }
             self.places[role] -= 1;
             self.next[role] += 1;
             if role != self.dealer {
-                self.engine.signal(Signal::Began { run });
+                self.engine.signal(Signal::Ask { run });
             }
             self.engine.begin(part_of(run, Phase::Offline), role);
             if role == self.p0 {

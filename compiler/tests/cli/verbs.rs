@@ -200,6 +200,6 @@ fn bench_measures_throughput() {
     // One run shows no throughput, and is not one that begins during the setup.
     let one = site.json("run m.onnx --calibrate x.npy -i @x.npy --json");
     assert!(one["s_per_run"].is_null(), "{one}");
-    let one = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 1 --json");
+    let one = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 1 --depth 4 --json");
     assert!(one["s_per_run"].as_f64().unwrap() > 0.0, "{one}");
 }

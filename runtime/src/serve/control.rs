@@ -237,16 +237,9 @@ impl Control {
         if self.role != Role::Party(0) {
             return Ok(());
         }
-        let others = |state: &State| -> Vec<Role> {
-            let peers = state.peers.keys().copied();
-            peers.filter(|peer| matches!(peer, Role::Party(_) | Role::Dealer)).collect()
-        };
         let began = |state: &mut State| {
-            let is_through = |peer: &Role| {
-                state.ended.contains(peer) || state.began.get(peer).is_some_and(|&last| last >= run)
-            };
             let stops = state.stop_at.is_some_and(|at| at <= run);
-            (stops || others(state).iter().all(is_through)).then_some(())
+            (stops || state.has_begun_everywhere(run)).then_some(())
         };
         self.wait(None, |_| String::new(), began)
     }
@@ -354,10 +347,11 @@ impl Control {
     /// Ends the process after the runs that clients have, if any.
     pub(super) fn stop(&self) {
         let state = self.lock();
-        let in_flight = || state.runs.range(..=state.newest);
-        let last = in_flight().rfind(|(_, flight)| flight.claim.is_some());
+        // A client may have said that a run is its own before it begins here.
+        let last = state.runs.iter().rfind(|(_, flight)| flight.claim.is_some());
         let at = last.map_or_else(|| state.oldest(), |(run, _)| run + 1);
-        let nobodys = in_flight().filter(|(run, flight)| **run < at && flight.claim.is_none());
+        let in_flight = state.runs.range(..=state.newest);
+        let nobodys = in_flight.filter(|(run, flight)| **run < at && flight.claim.is_none());
         let nobodys: Vec<u64> = nobodys.map(|(run, _)| *run).collect();
         self.stop_before(state, at);
         for run in nobodys {
@@ -461,6 +455,7 @@ impl Control {
             {
                 let last = state.began.entry(peer).or_default();
                 *last = run.max(*last);
+                state.assign();
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
                 let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
@@ -545,8 +540,21 @@ impl State {
         self.runs.get(&run)?.claim
     }
 
-    /// The oldest run in flight that nobody has: clients get runs in order.
+    /// Whether all others have begun `run` or a later one, or have ended (`P_0` only).
+    fn has_begun_everywhere(&self, run: u64) -> bool {
+        let mut others =
+            self.peers.keys().filter(|peer| matches!(peer, Role::Party(_) | Role::Dealer));
+        others.all(|peer| {
+            self.ended.contains(peer) || self.began.get(peer).is_some_and(|&last| last >= run)
+        })
+    }
+
+    /// The oldest run in flight that nobody has: clients get runs in order, and none before all roles are there, or some
+    /// could hear of it before they hear that the session begins.
     fn free(&self) -> Option<u64> {
+        if !self.has_begun_everywhere(0) {
+            return None;
+        }
         let mut free = self.runs.range(..=self.newest);
         let (&run, _) = free.find(|(_, flight)| flight.claim.is_none() && !flight.aborted)?;
         (!self.is_off(run)).then_some(run)

@@ -257,6 +257,9 @@ impl<'a> Client<'a> {
             }
             let awaits = |role: &&Role| self.in_flight.values().any(|f| f.client.awaits(**role));
             if let Some(role) = state.ended.iter().find(awaits) {
+                if !self.in_flight.values().any(|f| f.ready && f.client.awaits(*role)) {
+                    return Some(no_more_runs(*role));
+                }
                 let why = "it left in the middle of the run; see its log".into();
                 return Some(ServeError::PeerEnded { role: *role, why });
             }

@@ -319,7 +319,7 @@ impl Machine {
         })
     }
 
-    /// Runs the setup phase beside `work`, gets the memory of the runs ready, and reports both.
+    /// Runs the setup phase beside `work`, takes the memory of a first run from the system, and reports the setup.
     ///
     /// The steps of runs that `work` starts, from `first` on, wait for what they use of the setup. So the first runs'
     /// corrections and products do not wait for the weights of all layers.
