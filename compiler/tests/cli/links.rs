@@ -4,7 +4,7 @@ use crate::site::{Site, blur};
 use insta::assert_snapshot;
 use mpcc_runtime::net::probe;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 /// The address of something that listens on this host.
 fn listening(talk: impl FnOnce(TcpListener) + Send + 'static) -> String {
@@ -58,7 +58,10 @@ fn as_json() {
 
 #[test]
 fn peers_that_do_not_answer() {
-    let closed = listening(drop);
+    // Nobody can listen at the end of a connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let caller = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let closed = caller.local_addr().unwrap().to_string();
     assert_snapshot!(said(&closed), @"1: error: cannot reach `ADDRESS`; start `mpcc-party echo --listen` there, or open the port: Connection refused (os error 111)");
     assert_snapshot!(said("nowhere"), @"1: error: `ADDRESS` is no address: give HOST:PORT, as `mpcc-party echo` prints it: invalid socket address");
     assert_snapshot!(refusal(b"SSH-2.0-OpenSSH_9.9\r\n"), @"1: error: what listens at `ADDRESS` is not `mpcc-party echo`; check the port");
