@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 const N: usize = 700;
 
+/// Roles that serve, each in a thread of its own.
+type Threads = BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>;
+
 /// A deployment on this machine.
 struct Town {
     plan: Arc<Plan>,
@@ -91,11 +94,7 @@ impl Town {
         self.plan.compute_parties().chain([Role::Dealer, Role::Owner]).collect()
     }
 
-    fn start(
-        &mut self,
-        roles: &[Role],
-        change: impl Fn(&mut ServeOptions),
-    ) -> BTreeMap<Role, JoinHandle<Result<Report, ServeError>>> {
+    fn start(&mut self, roles: &[Role], change: impl Fn(&mut ServeOptions)) -> Threads {
         let mut threads = BTreeMap::new();
         for &role in roles {
             let mut options = self.options(role);
@@ -130,9 +129,7 @@ fn check(outcome: &InferOutcome, runs: usize) {
     }
 }
 
-fn join(
-    threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>,
-) -> BTreeMap<Role, Result<Report, ServeError>> {
+fn join(threads: Threads) -> BTreeMap<Role, Result<Report, ServeError>> {
     threads.into_iter().map(|(role, thread)| (role, thread.join().unwrap())).collect()
 }
 
@@ -344,7 +341,7 @@ fn a_missing_role_is_named() {
     assert!(errors.iter().all(|error| error.contains("dealer")), "{errors:?}");
 }
 
-fn all_are_well(threads: BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>) {
+fn all_are_well(threads: Threads) {
     for (role, report) in join(threads) {
         assert!(report.is_ok(), "{role}: {report:?}");
     }
@@ -397,19 +394,26 @@ impl Caller {
     }
 }
 
+/// Two parties for two runs in flight, with callers in place of the dealer and the owner: first the dealer's to `P_0`, which
+/// has begun a run and deals nothing.
+fn parties_alone() -> (Town, Threads, Vec<Caller>) {
+    let mut town = Town::with_depth(2, 2);
+    let parties = [Role::Party(0), Role::Party(1)];
+    let threads = town.start(&parties, |_| ());
+    let mut callers = Vec::new();
+    for from in [Role::Dealer, Role::Owner] {
+        callers.extend(parties.map(|to| Caller::new(&town, from, to)));
+    }
+    callers[0].send(&Frame::control(Kind::Began, 1, vec![]));
+    (town, threads, callers)
+}
+
 /// What a client needs to send its input comes while the parties get ready.
 #[test]
-fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
-    let mut town = Town::with_depth(2, 2);
-    let (p0, p1) = (Role::Party(0), Role::Party(1));
-    let threads = town.start(&[p0, p1], |_| ());
-    let mut others = Vec::new();
-    for from in [Role::Dealer, Role::Owner] {
-        others.extend([p0, p1].map(|to| Caller::new(&town, from, to)));
-    }
-    let mut client = Caller::new(&town, Role::Client, p0);
-    // Nobody deals, so no run is ready, and none follows these two. The dealer has to be there.
-    others[0].send(&Frame::control(Kind::Began, 1, vec![]));
+fn a_client_gets_a_run_when_it_begins() {
+    let (town, threads, callers) = parties_alone();
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    // Nobody deals, so no run is ready, and none follows these two.
     for _ in 0..4 {
         client.send(&Frame::control(Kind::Request, 0, vec![]));
     }
@@ -418,11 +422,14 @@ fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
         given.map(|header| (header.kind, header.run)),
         [(Kind::Accept, 1), (Kind::Accept, 2)]
     );
-    drop(others);
+    drop(callers);
     assert_eq!(client.receive().header.kind, Kind::Bye);
     assert!(join(threads).into_values().all(|report| report.is_err()));
+}
 
-    let mut town = Town::with_depth(2, 2);
+#[test]
+fn a_client_is_told_when_its_run_is_ready() {
+    let (mut town, p0) = (Town::with_depth(2, 2), Role::Party(0));
     let stop = StopHandle::default();
     let shared = stop.clone();
     let threads = town.start(&town.roles(), move |options| {
@@ -445,32 +452,28 @@ fn a_client_gets_a_run_when_it_begins_and_is_told_when_it_is_ready() {
 /// Clients that give up runs which the others have not begun do not make `P_0` go on without them.
 #[test]
 fn runs_that_are_given_up_wait_for_all_to_begin_them() {
-    let mut town = Town::with_depth(2, 2);
-    let (p0, p1) = (Role::Party(0), Role::Party(1));
-    let threads = town.start(&[p0, p1], |_| ());
-    let mut dealer = [p0, p1].map(|to| Caller::new(&town, Role::Dealer, to));
-    let owner = [p0, p1].map(|to| Caller::new(&town, Role::Owner, to));
-    dealer[0].send(&Frame::control(Kind::Began, 1, vec![]));
-    let mut client = Caller::new(&town, Role::Client, p0);
+    let (town, threads, mut callers) = parties_alone();
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
     assert_eq!([client.ask(), client.ask()], [1, 2]);
     drop(client);
+    let dealer = &mut callers[0];
     // The dealer hears of both, that they are called off, and of a third in the place of the one that it has begun.
     let mut heard = Vec::new();
     while heard.len() < 5 {
-        let header = dealer[0].receive().header;
+        let header = dealer.receive().header;
         if matches!(header.kind, Kind::Ready | Kind::Abort) {
             heard.push((header.kind == Kind::Abort, header.run));
         }
     }
     heard.sort_unstable();
     assert_eq!(heard, [(false, 1), (false, 2), (false, 3), (true, 1), (true, 2)]);
-    dealer[0].0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(dealer[0].0.peek(&mut [0]).is_err(), "P0 waits");
-    dealer[0].0.set_read_timeout(None).unwrap();
-    dealer[0].send(&Frame::control(Kind::Began, 2, vec![]));
-    let header = dealer[0].receive().header;
+    dealer.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(dealer.0.peek(&mut [0]).is_err(), "P0 waits");
+    dealer.0.set_read_timeout(None).unwrap();
+    dealer.send(&Frame::control(Kind::Began, 2, vec![]));
+    let header = dealer.receive().header;
     assert_eq!((header.kind, header.run), (Kind::Ready, 4));
-    drop((dealer, owner));
+    drop(callers);
     assert!(join(threads).into_values().all(|report| report.is_err()));
 }
 
