@@ -55,8 +55,7 @@ fn is_asked_for(session: &Session, run: u64) -> Result<bool, ServeError> {
         if parties.iter().any(|party| state.ended.contains(party)) {
             return Some(false);
         }
-        let asked = |party: &Role| state.ready.get(party).is_some_and(|&ready| ready >= run);
-        parties.iter().all(asked).then_some(true)
+        parties.iter().all(|party| state.ready.has(*party, run)).then_some(true)
     };
     session.control.wait(None, |_| String::new(), ready)
 }
