@@ -136,13 +136,13 @@ fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     );
     let _ = writeln!(
         out,
-        "  with {depth} in flight {:.2} ms a run in the steady state, each {:.2} ms online; a run at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency in {depth})",
+        "  with {depth} in flight {:.2} ms a run in the steady state, each {:.2} ms online; a run at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency)",
         ms(forecast.run_us),
         ms(forecast.run_online_us),
         ms(forecast.bound_us_per_run(depth)),
         ms(forecast.run_compute_us),
         ms(forecast.run_wire_us),
-        ms(forecast.run_latency_us),
+        ms(forecast.run_latency_us / f64::from(depth)),
     );
 }
 

@@ -166,7 +166,7 @@ fn runs_in_flight_are_a_property_of_the_plan() {
     let lines = said.lines().filter(|line| line.contains("depth") || line.contains("in flight"));
     assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
     m: ring 32, 2 compute parties, weights party0, depth 3
-      with 3 in flight 0.42 ms a run in the steady state, each 0.88 ms online; a run at least 0.15 ms (0.15 ms compute, 0.01 ms wire, 0.21 ms latency in 3)
+      with 3 in flight 0.42 ms a run in the steady state, each 0.88 ms online; a run at least 0.15 ms (0.15 ms compute, 0.01 ms wire, 0.07 ms latency)
     ");
     let (deep, flat) = (site.json("explain m.plan --json"), Site::compiled());
     let flat = flat.json("explain m.plan --json");
