@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 /// How much of communication and computation may happen at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlap {
-    /// Nothing at a party: it computes, or it sends and receives.
+    /// Nothing at a role: it computes, or it sends and receives. One that waits for nobody, as a dealer, computes all of a
+    /// phase before it sends.
     Sequential,
     /// Chunks of a layer; a layer begins when the one before is done.
     Layer,
@@ -43,6 +44,15 @@ pub(super) fn add(drafts: &mut [Draft], overlap: Overlap, ahead: Option<usize>) 
     for draft in drafts {
         draft.after.sort_unstable();
         draft.after.dedup();
+    }
+}
+
+/// Puts what is sent in a phase after all that is computed, where nothing is received: a role that waits for nobody would
+/// compute the next message while one is on the wire. To be called while steps wait for no bytes yet.
+pub(super) fn send_last(drafts: &mut [Draft]) {
+    let received = |draft: &Draft| matches!(draft.op, StepOp::Receive { .. });
+    if !drafts.iter().any(received) {
+        drafts.sort_by_key(is_message);
     }
 }
 

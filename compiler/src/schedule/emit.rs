@@ -274,6 +274,9 @@ impl Emitter<'_> {
     /// Places the buffers and orders the steps.
     fn finish(mut self) -> RolePlan {
         let overlap = self.traffic.splits.overlap(self.options.overlap);
+        if self.options.overlap == Overlap::Sequential {
+            self.drafts.values_mut().for_each(|drafts| barriers::send_last(drafts));
+        }
         let lifetimes = self.lifetimes(overlap);
         let (deploy, deploy_bytes) = self.place(&lifetimes, Region::Deploy);
         let (run, run_bytes) = self.place(&lifetimes, Region::Run);

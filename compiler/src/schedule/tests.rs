@@ -13,6 +13,7 @@ use mpcc_ir::text::OpText as _;
 use mpcc_ir::weights::Weights;
 use mpcc_ir::{Id, views};
 use mpcc_runtime::sim::{SimOptions, SimOutcome, run};
+use std::collections::BTreeSet;
 
 /// Ports and parameters as the program declares them; parameters come from `params`.
 fn model(program: &MaskedProgram, weights: &Weights) -> Model {
@@ -330,6 +331,29 @@ fn schedules_with_barriers_wait() {
         [Overlap::Sequential, Overlap::Layer, Overlap::Pipelined].map(waits);
     assert!(sequential.0 > pipelined.0 && layer.0 >= pipelined.0);
     assert!(sequential.1 == pipelined.1 && layer.1 == pipelined.1);
+}
+
+#[test]
+fn a_dealer_that_may_not_overlap_sends_when_all_is_computed() {
+    let steps = |overlap| {
+        with_base(ScheduleOptions { overlap, ..OPTIONS }, |base, _| {
+            let mut plan = base.emit(&Splits::even(base.classes, 1));
+            plan.roles.pop().expect("the dealer is the last role").offline
+        })
+    };
+    let is_send = |step: &Step| matches!(step.op, StepOp::Send { .. });
+    let sequential = steps(Overlap::Sequential);
+    let (computed, sent) = sequential.split_at(sequential.partition_point(|step| !is_send(step)));
+    assert!(!computed.is_empty() && sent.len() > 1 && sent.iter().all(is_send));
+    // What nothing that is computed waits for is what each of them waits for.
+    let waited: BTreeSet<u32> = computed.iter().flat_map(|step| step.after.clone()).collect();
+    let last: Vec<u32> = (0..computed.len() as u32).filter(|at| !waited.contains(at)).collect();
+    let waits = |step: &Step| last.iter().all(|at| step.after.contains(at));
+    assert!(sent.iter().all(waits));
+    let pipelined = steps(Overlap::Pipelined);
+    assert_eq!(pipelined.len(), sequential.len());
+    let last = pipelined.iter().rposition(|step| !is_send(step));
+    assert!(pipelined.iter().position(is_send) < last);
 }
 
 #[test]
