@@ -23,6 +23,7 @@ pub mod packing;
 pub mod params;
 pub mod payload;
 pub mod pool;
+mod priority;
 pub mod role;
 pub mod schedule;
 pub mod serve;

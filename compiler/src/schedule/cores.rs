@@ -1,7 +1,7 @@
 //! Processor cores: of their own for every thread, or those of one host, which all roles share.
 //!
 //! Where there are more threads that work than cores, those of one rank go on at the same lower speed; urgent ones, which
-//! are short and wait most of the time, have cores before others, as systems schedule them. So work is timed by
+//! are short and wait most of the time, have cores before others, as systems schedule them and what they do themselves. So work is timed by
 //! a clock for each rank that shows how much a thread has done since the start: it runs slower while more of them work.
 
 use super::simulate::Nanos;
@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 /// Who has cores before whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
-    /// Threads that wait for the network, and wake up for a short time.
+    /// The system, and threads that wait for the network and wake up for a short time.
     Urgent,
     /// Threads that compute.
     Steady,

@@ -370,7 +370,7 @@ impl<'a, S: Copy + Ord> Engine<'a, S> {
             0 => self.idle[role] += 1,
             takes => {
                 *self.busy.entry(self.roles[role]).or_insert(0) += takes;
-                self.cores.begin(Rank::Steady, takes, Work::Carrying { role });
+                self.cores.begin(Rank::Urgent, takes, Work::Carrying { role });
             }
         }
         if let Some(message) = sent {

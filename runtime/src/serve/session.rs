@@ -14,6 +14,7 @@ use crate::net::hub::{Hub, HubOptions, Receiver};
 use crate::packet::Packet;
 use crate::params::Params;
 use crate::pool::{Pool, Until};
+use crate::priority;
 use crate::role::RoleState;
 use crate::share::Seed;
 use crate::store::Store;
@@ -248,13 +249,16 @@ impl Session {
             None => Params::public(),
         };
         let depth = usize::from(plan.depth);
+        // What it works on, others want later than what they work on themselves.
+        let is_shared = plan.forecast.as_ref().is_some_and(|forecast| forecast.cores.is_some());
+        let steps_back = is_shared && self.options.role == Role::Dealer;
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
         let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
         let threads = self.options.threads.max(1);
         let digest = self.options.plan_digest;
         let trace = Mutex::new(Trace::new(self.options.role, threads, depth, digest));
         let trace = self.options.trace.map(|clock| (clock, trace));
-        Ok(Machine { role, arenas, threads, stall: self.options.stall, trace })
+        Ok(Machine { role, arenas, threads, steps_back, stall: self.options.stall, trace })
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -283,6 +287,8 @@ pub(super) struct Machine {
     /// One per run in flight.
     pub(super) arenas: Vec<Arc<Arena>>,
     threads: usize,
+    /// Whether the compute threads leave cores to others.
+    steps_back: bool,
     stall: Option<Duration>,
     trace: Option<(Clock, Mutex<Trace>)>,
 }
@@ -301,6 +307,9 @@ impl Machine {
             let mut threads = Vec::new();
             for thread in 0..self.threads {
                 let body = move || {
+                    if self.steps_back {
+                        priority::step_back();
+                    }
                     let until = Until::Closed { stall };
                     pool.work(until, thread as u16, &mut Scratch::new(), control);
                 };
