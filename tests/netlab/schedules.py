@@ -24,6 +24,8 @@ import tempfile
 BUILT_IN = os.path.join(os.path.dirname(__file__), "../../compiler/src/cost/default.toml")
 
 SERVE = ["{party} serve --config " + f"{role}.toml --runs {{runs}} --json > {role}.json" for role in ["P0", "P1", "dealer"]]
+# All hosts are one machine: a dealer, which works for later runs, leaves its cores to parties that wait for messages.
+SERVE[2] = "chrt --idle 0 " + SERVE[2]
 INFER = "{party} infer --config client.toml {inputs} --runs {runs} --json > client.json"
 
 # What each host does: with a live dealer; to fill stores; from them, where the dealer has nothing to do.
