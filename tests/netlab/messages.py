@@ -3,8 +3,8 @@
 
 Writes, for small and for large messages that come one by one, microseconds of the thread that sends one, of the
 system and all other programs, such as one that delays packets, which carry it, and of the thread that reads it: the
-medians of some series. Loops that take what is left of each core tell how much all of that is together, as the system
-counts some of it for nobody. So nothing else may run.
+medians of some series. What carries it is all that cores are not idle for besides those two threads, as the system counts
+interrupts for nobody. So nothing else may run, and the timers of the pauses between messages count, too.
 
     netlab run --parties 2 --profile lan10g -- tests/netlab/messages.py messages.json
 """
@@ -18,7 +18,7 @@ import time
 
 PORT = 7000
 PAUSE_S = 1e-4
-# Bytes of a message, seconds of a series, and how many there are: with messages and without in turn.
+# Bytes of a message, seconds of a series, and how many there are of each size.
 SMALL, LARGE = 1_000, 200_000
 SECONDS, SERIES = 0.6, 5
 # What ends a series of messages.

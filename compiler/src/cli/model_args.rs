@@ -62,7 +62,7 @@ pub(crate) struct ModelArgs {
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
 enum Schedule {
-    /// Nothing: a party computes, or it sends and receives
+    /// Nothing: a role computes, or it sends and receives
     Sequential,
     /// Chunks of one layer
     Layer,

@@ -34,7 +34,8 @@ pub struct Machine {
     /// Microseconds per kilobyte of that.
     pub send_us_per_kb: f64,
     /// Microseconds for which the system takes the core of that thread once the message has left, besides those for its
-    /// bytes: where one host plays several, it carries messages between them. None where a network card does that.
+    /// bytes: where one host plays several, it carries messages between them, before threads that compute. None where a network
+    /// card does that.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub carry_us: f64,
     /// Microseconds per kilobyte of that.

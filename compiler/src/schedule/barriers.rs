@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 /// How much of communication and computation may happen at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlap {
-    /// Nothing at a role: it computes, or it sends and receives. One that waits for nobody, as a dealer, computes all of a
-    /// phase before it sends.
+    /// No step that computes beside one that sends or receives. A role that waits for nobody, as a dealer, computes all of
+    /// a run's phase before it sends.
     Sequential,
     /// Chunks of a layer; a layer begins when the one before is done.
     Layer,

@@ -1,8 +1,9 @@
 //! Processor cores: of their own for every thread, or those of one host, which all roles share.
 //!
 //! Where there are more threads that work than cores, those of one rank go on at the same lower speed; urgent ones, which
-//! are short and wait most of the time, have cores before others, as systems schedule them and what they do themselves. So work is timed by
-//! a clock for each rank that shows how much a thread has done since the start: it runs slower while more of them work.
+//! are short and wait most of the time, have cores before others, as systems schedule them; so has what the system does
+//! itself, such as carrying messages. So work is timed by a clock for each rank that shows how much a thread has done since
+//! the start: it runs slower while more of them work.
 
 use super::simulate::Nanos;
 use std::cmp::Reverse;

@@ -188,6 +188,18 @@ fn messages_that_have_left_may_keep_the_core_of_their_sender() {
     P1 sends 2: 157.6 to 165.2
     wire 300 us of P0
     ");
+    // All are sent at once, on one core. When messages 0 and 2 have left after 22.8, message 1 has 10 to go, and waits until both
+    // have been carried.
+    (setting.threads, setting.cores) = (2, Some(1));
+    assert_snapshot!(timeline_in(&plan(["", ""]), &setting, &LISTED), @"
+    P0 sends 0: 0 to 22.8
+    P0 sends 1: 0 to 52.8
+    P0 receives 2: 182.8 to 182.8
+    P1 receives 0: 172.8 to 172.8
+    P1 receives 1: 372.8 to 372.8
+    P1 sends 2: 0 to 32.8
+    wire 300 us of P0
+    ");
 }
 
 #[test]

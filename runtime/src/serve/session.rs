@@ -249,9 +249,7 @@ impl Session {
             None => Params::public(),
         };
         let depth = usize::from(plan.depth);
-        // What it works on, others want later than what they work on themselves.
-        let is_shared = plan.forecast.as_ref().is_some_and(|forecast| forecast.cores.is_some());
-        let steps_back = is_shared && self.options.role == Role::Dealer;
+        let steps_back = priority::steps_back(&plan, self.options.role);
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
         let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
         let threads = self.options.threads.max(1);

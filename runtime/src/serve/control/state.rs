@@ -54,7 +54,8 @@ pub(super) struct Flight {
     pub(super) aborted: bool,
 }
 
-/// How far each of some roles has come: runs are in order, so the last one stands for all before.
+/// How far each of some roles has come. Runs begin in order, so the last one stands for all before; where they end some step
+/// in another order, some are counted a little early.
 #[derive(Default)]
 pub(in crate::serve) struct Reached(BTreeMap<Role, u64>);
 
@@ -104,7 +105,7 @@ impl State {
 
     /// The oldest run in flight that nobody has: clients get runs in order, and none before all roles are there, or some
     /// could hear of it before they hear that the session begins.
-    pub(super) fn free(&self) -> Option<u64> {
+    fn free(&self) -> Option<u64> {
         if !self.has_begun_everywhere(0) {
             return None;
         }
