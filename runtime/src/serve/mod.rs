@@ -10,6 +10,7 @@ mod dealer;
 mod error;
 mod fill;
 mod infer;
+mod links;
 mod owner;
 mod party;
 mod report;
