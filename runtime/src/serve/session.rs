@@ -249,14 +249,13 @@ impl Session {
             None => Params::public(),
         };
         let depth = usize::from(plan.depth);
-        let steps_back = priority::steps_back(&plan, self.options.role);
         let role = RoleState::new(plan, self.options.role, params, seeds)?;
         let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
         let threads = self.options.threads.max(1);
         let digest = self.options.plan_digest;
         let trace = Mutex::new(Trace::new(self.options.role, threads, depth, digest));
         let trace = self.options.trace.map(|clock| (clock, trace));
-        Ok(Machine { role, arenas, threads, steps_back, stall: self.options.stall, trace })
+        Ok(Machine { role, arenas, threads, stall: self.options.stall, trace })
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -285,8 +284,6 @@ pub(super) struct Machine {
     /// One per run in flight.
     pub(super) arenas: Vec<Arc<Arena>>,
     threads: usize,
-    /// Whether the compute threads leave cores to others.
-    steps_back: bool,
     stall: Option<Duration>,
     trace: Option<(Clock, Mutex<Trace>)>,
 }
@@ -299,13 +296,14 @@ impl Machine {
         work: impl FnOnce() -> Result<T, ServeError>,
     ) -> Result<T, ServeError> {
         let (pool, stall) = (self.role.pool(), self.stall);
+        let steps_back = priority::steps_back(self.role.plan(), self.role.role());
         std::thread::scope(|scope| {
             // Also when `work` panics: the scope waits for its threads.
             let close = Close(pool);
             let mut threads = Vec::new();
             for thread in 0..self.threads {
                 let body = move || {
-                    if self.steps_back {
+                    if steps_back {
                         priority::step_back();
                     }
                     let until = Until::Closed { stall };
