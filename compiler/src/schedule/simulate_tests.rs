@@ -188,8 +188,8 @@ fn messages_that_have_left_may_keep_the_core_of_their_sender() {
     P1 sends 2: 157.6 to 165.2
     wire 300 us of P0
     ");
-    // All are sent at once, on one core. When messages 0 and 2 have left after 22.8, message 1 has 10 to go, and waits until both
-    // have been carried.
+    // All are sent at once, on one core. After 22.8 message 0 leaves, and has the core for 10; then so does message 2, which is
+    // written as well; message 1 has 10 to go, and the core after both.
     (setting.threads, setting.cores) = (2, Some(1));
     assert_snapshot!(timeline_in(&plan(["", ""]), &setting, &LISTED), @"
     P0 sends 0: 0 to 22.8
