@@ -51,7 +51,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum ConfigError {
-    #[error("cannot read the configuration `{path}`")]
+    #[error("cannot read the configuration `{path}`; check the path")]
     Read { path: PathBuf, source: io::Error },
     #[error("`{path}`: {message}")]
     Toml { path: PathBuf, message: String },

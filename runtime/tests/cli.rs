@@ -12,8 +12,22 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const N: usize = 100;
+
+/// An address for a process to listen at. Its port is below those that the system gives to whoever connects or asks for
+/// any, so that it is still free when the process starts.
+fn free_address() -> String {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let at = std::process::id() * 100 + GIVEN.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{}", 10_000 + at % 20_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
 
 /// A directory with a plan, weights, and a configuration per role.
 struct Site {
@@ -29,10 +43,7 @@ impl Site {
         codec::write_file(&site.path("a.plan"), &plan).unwrap();
         site.write_npy("x.npy", &x);
         let roles = [Role::Party(0), Role::Party(1), Role::Dealer, Role::Owner, Role::Client];
-        let ports: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses: Vec<String> =
-            ports.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
+        let addresses = [(); 3].map(|()| free_address());
         for (at, role) in roles.iter().enumerate() {
             let mut text = format!("role = '{role}'\nplan = 'a.plan'\n");
             if let Some(address) = addresses.get(at) {
@@ -230,7 +241,7 @@ fn common_mistakes_are_explained() {
     insta::assert_snapshot!(infer("x=@none.npy"), @"1: error: cannot read `none.npy`; check the path: No such file or directory (os error 2)");
     insta::assert_snapshot!(site.refusal(&["serve", "--config", "client.toml"]), @"1: error: the client does not serve; use `mpcc-party infer`");
     insta::assert_snapshot!(site.refusal(&["infer", "--config", "P0.toml"]), @"1: error: `role` is P0, not client");
-    insta::assert_snapshot!(site.refusal(&["serve", "--config", "none.toml"]), @"1: error: cannot read the configuration `none.toml`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(site.refusal(&["serve", "--config", "none.toml"]), @"1: error: cannot read the configuration `none.toml`; check the path: No such file or directory (os error 2)");
     assert!(site.refusal(&["serve"]).starts_with("2: "));
 }
 

@@ -42,3 +42,12 @@ pub enum ServeError {
     #[error("stopped before the session was complete")]
     Stopped,
 }
+
+impl ServeError {
+    /// What `role` said as it ended, cut to characters that cannot confuse a terminal.
+    pub(super) fn last_words(role: Role, words: &[u8]) -> Self {
+        let safe = |c: char| if c.is_control() { ' ' } else { c };
+        let why = String::from_utf8_lossy(words).chars().map(safe).collect();
+        Self::PeerEnded { role, why }
+    }
+}

@@ -124,10 +124,8 @@ impl Receiver for Links {
             }
             (Kind::Bye, _) => {
                 self.lock().ended.insert(from);
-                let words = String::from_utf8_lossy(&frame.payload);
-                let why: String = words.chars().filter(|c| !c.is_control()).collect();
-                if !why.is_empty() {
-                    self.fail(ServeError::PeerEnded { role: from, why });
+                if !frame.payload.is_empty() {
+                    self.fail(ServeError::last_words(from, &frame.payload));
                 }
             }
             _ => return Err(format!("{from} may not send a {kind:?} frame to the client")),

@@ -138,8 +138,7 @@ impl Control {
 
     fn peer_ends(&self, role: Role, next_run: u64, words: &[u8]) {
         if !words.is_empty() {
-            let why = printable(words);
-            let error = ServeError::PeerEnded { role, why };
+            let error = ServeError::last_words(role, words);
             let source = PeerError::HungUp { role };
             self.fail(error, &RunError::Peer { role: self.role, source });
         } else if matches!(role, Role::Party(_)) {
@@ -270,10 +269,4 @@ impl Receiver for Control {
         let seen = RunError::Peer { role: self.role, source: PeerError::HungUp { role } };
         self.fail(ServeError::Unreachable { role, address, why }, &seen);
     }
-}
-
-/// What a peer said, cut to characters that cannot confuse a terminal.
-fn printable(words: &[u8]) -> String {
-    let safe = |c: char| if c.is_control() { ' ' } else { c };
-    String::from_utf8_lossy(words).chars().map(safe).collect()
 }
