@@ -75,8 +75,10 @@ pub enum HandshakeError {
         "the stores of {from} and {own_role} were filled in different sessions; run `mpcc-party fill` again at all roles"
     )]
     Deployment { from: Role, own_role: Role },
-    #[error("the plan has no role {from}")]
-    NoSuchRole { from: Role },
+    #[error(
+        "{from} has no part in this session of {own_role}; check `role` in its configuration, and start all roles the same way"
+    )]
+    NoPart { from: Role, own_role: Role },
 }
 
 impl HandshakeError {
@@ -92,7 +94,7 @@ impl HandshakeError {
             | Self::SameRole { .. }
             | Self::WrongPeer { .. }
             | Self::WrongAddress { .. }
-            | Self::NoSuchRole { .. } => false,
+            | Self::NoPart { .. } => false,
         }
     }
 }
@@ -147,11 +149,11 @@ impl Hello {
         }
     }
 
-    /// Compares the other end's hello with the own one.
+    /// Compares the other end's hello with the own one; `partners` are the roles that have a part in the session.
     ///
     /// # Errors
     /// The first difference that matters, in words for the log of this end.
-    pub fn compare(&self, theirs: &Self, parties: u8) -> Result<(), HandshakeError> {
+    pub fn compare(&self, theirs: &Self, partners: &[Role]) -> Result<(), HandshakeError> {
         let (own_role, from) = (self.from, theirs.from);
         if from == own_role {
             return Err(HandshakeError::SameRole { theirs: from });
@@ -168,19 +170,22 @@ impl Hello {
             let (own, theirs) = (short(&self.plan), short(&theirs.plan));
             return Err(HandshakeError::Plan { from, own_role, theirs, own });
         }
-        if matches!(from, Role::Party(b) if b >= parties) {
-            return Err(HandshakeError::NoSuchRole { from });
-        }
         match (self.mode, theirs.mode) {
-            (Mode::Live, Mode::Live) | (Mode::Fill, Mode::Fill) => Ok(()),
-            (Mode::Stored(a), Mode::Stored(b)) if a == b => Ok(()),
+            (Mode::Live, Mode::Live) | (Mode::Fill, Mode::Fill) => {}
+            (Mode::Stored(a), Mode::Stored(b)) if a == b => {}
             (Mode::Stored(_), Mode::Stored(_)) => {
-                Err(HandshakeError::Deployment { from, own_role })
+                return Err(HandshakeError::Deployment { from, own_role });
             }
             (own, other) => {
                 let (own, theirs) = (describe(own), describe(other));
-                Err(HandshakeError::Mode { from, own_role, theirs, own })
+                return Err(HandshakeError::Mode { from, own_role, theirs, own });
             }
+        }
+        // A place that nobody fills must not be taken by whoever calls: who leaves it ends the session.
+        if partners.contains(&from) {
+            Ok(())
+        } else {
+            Err(HandshakeError::NoPart { from, own_role })
         }
     }
 }
@@ -254,7 +259,8 @@ mod tests {
         let both = |a: Hello, b: Hello| {
             let said =
                 |r: Result<(), HandshakeError>| r.map_or_else(|e| e.to_string(), |()| "ok".into());
-            format!("{}\n{}", said(a.compare(&b, 2)), said(b.compare(&a, 2)))
+            let parties = [Role::Party(0), Role::Party(1)];
+            format!("{}\n{}", said(a.compare(&b, &parties)), said(b.compare(&a, &parties)))
         };
         assert_eq!(both(p0, p1), "ok\nok");
         assert_snapshot!(both(Hello { plan: [1; 32], ..p0 }, p1), @"
@@ -272,6 +278,10 @@ mod tests {
         assert_snapshot!(both(Hello { mode: Mode::Fill, ..p0 }, p1), @"
         P1 wants a live dealer, but P0 fills its store; start all roles the same way
         P0 fills its store, but P1 wants a live dealer; start all roles the same way
+        ");
+        assert_snapshot!(both(p0, hello(Role::Owner, Some(Role::Party(0)))), @"
+        owner has no part in this session of P0; check `role` in its configuration, and start all roles the same way
+        ok
         ");
         let stored = |id| Mode::Stored([id; 16]);
         assert_snapshot!(both(Hello { mode: stored(1), ..p0 }, Hello { mode: stored(2), ..p1 }), @"

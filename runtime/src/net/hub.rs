@@ -52,8 +52,8 @@ pub trait Receiver: Send + Sync + 'static {
 pub struct HubOptions {
     /// What this process says of itself.
     pub hello: Hello,
-    /// Number of compute parties.
-    pub parties: u8,
+    /// The roles that have a part in the session: others are refused.
+    pub partners: Vec<Role>,
     /// Longest message of the plan for this role.
     pub data_limit: u64,
     /// Where others call, if they do.
@@ -76,7 +76,7 @@ pub struct Hub {
 
 struct Shared {
     hello: Hello,
-    parties: u8,
+    partners: Vec<Role>,
     data_limit: u64,
     receiver: Arc<dyn Receiver>,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
@@ -90,10 +90,10 @@ impl Hub {
     /// # Errors
     /// Where the system gives no thread or no event queue.
     pub fn start(options: HubOptions, receiver: Arc<dyn Receiver>) -> io::Result<Self> {
-        let HubOptions { hello, parties, data_limit, listener, connect, connect_within } = options;
+        let HubOptions { hello, partners, data_limit, listener, connect, connect_within } = options;
         let shared = Arc::new(Shared {
             hello,
-            parties,
+            partners,
             data_limit,
             receiver,
             links: Mutex::default(),
@@ -238,7 +238,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            match shake_hands(&mut stream, &shared.hello, shared.parties).await {
+            match shake_hands(&mut stream, &shared.hello, &shared.partners).await {
                 Ok(theirs) => shared.serve(stream, theirs).await,
                 Err(LinkError::Handshake(error)) => shared.receiver.refused(None, &error),
                 // Someone who said nothing of use: a port scan, or a peer that gave up.
@@ -253,7 +253,7 @@ async fn call(shared: Arc<Shared>, role: Role, address: String, within: Duration
     let start = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
-        let error = match try_call(&address, &hello, shared.parties).await {
+        let error = match try_call(&address, &hello, &shared.partners).await {
             Ok((stream, theirs)) => return shared.serve(stream, theirs).await,
             Err(LinkError::Handshake(error)) => return shared.receiver.refused(Some(role), &error),
             Err(error) => error,
@@ -269,10 +269,10 @@ async fn call(shared: Arc<Shared>, role: Role, address: String, within: Duration
 async fn try_call(
     address: &str,
     hello: &Hello,
-    parties: u8,
+    partners: &[Role],
 ) -> Result<(TcpStream, Hello), LinkError> {
     let connect = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(address));
     let mut stream = connect.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    let theirs = shake_hands(&mut stream, hello, parties).await?;
+    let theirs = shake_hands(&mut stream, hello, partners).await?;
     Ok((stream, theirs))
 }

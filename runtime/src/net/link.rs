@@ -84,11 +84,6 @@ impl Link {
         taken
     }
 
-    /// Whether the connection is gone.
-    pub fn is_closed(&self) -> bool {
-        self.queue.is_closed()
-    }
-
     /// Bytes queued for this link so far, with headers.
     pub fn wire_bytes(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
@@ -120,7 +115,7 @@ pub enum LinkError {
 pub(super) async fn shake_hands(
     stream: &mut TcpStream,
     own: &Hello,
-    parties: u8,
+    partners: &[Role],
 ) -> Result<Hello, LinkError> {
     socket::tune(stream)?;
     let exchange = async {
@@ -135,7 +130,7 @@ pub(super) async fn shake_hands(
         let mut payload = vec![0; header.len as usize];
         stream.read_exact(&mut payload).await?;
         let theirs = Hello::decode(&payload)?;
-        own.compare(&theirs, parties)?;
+        own.compare(&theirs, partners)?;
         Ok(theirs)
     };
     tokio::time::timeout(HELLO_WITHIN, exchange).await.unwrap_or(Err(LinkError::Silent))

@@ -218,10 +218,6 @@ impl Queue {
         drop(forgotten);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// Whether all that was added is on the wire.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

@@ -134,7 +134,7 @@ fn connect(options: &InferOptions, source: &Source, links: &Arc<Links>) -> Resul
     };
     let hub = HubOptions {
         hello,
-        parties: plan.parties,
+        partners: roles.clone(),
         data_limit: data_limit(plan, role),
         listener: None,
         connect: addresses(role, &options.peers, roles.iter().copied())?,

@@ -99,6 +99,7 @@ impl StopHandle {
 pub(super) struct Session {
     pub(super) options: ServeOptions,
     pub(super) control: Arc<Control>,
+    partners: Vec<Role>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) store: Option<Store>,
     hub: Hub,
@@ -176,8 +177,11 @@ impl Session {
         if listener.is_none() && rank(role) <= rank(Role::Dealer) {
             return Err(ServeError::NoListener { own: role });
         }
-        let callees = partners(&plan, role, mode).into_iter().filter(|r| rank(*r) < rank(role));
+        let partners = partners(&plan, role, mode);
+        let callees = partners.iter().copied().filter(|r| rank(*r) < rank(role));
         let connect = addresses(role, &options.peers, callees)?;
+        // Clients come and go.
+        let guest = (mode != Mode::Fill && role != Role::Owner).then_some(Role::Client);
         let log = Arc::clone(&options.log);
         let control = Control::new(role, Arc::clone(&plan), log, mode);
         options.stop.watch(&control);
@@ -185,7 +189,7 @@ impl Session {
         let plan_id = options.plan_digest;
         let hub = HubOptions {
             hello: Hello { version: VERSION, plan: plan_id, from: role, to: None, mode, next_run },
-            parties: plan.parties,
+            partners: partners.iter().copied().chain(guest).collect(),
             data_limit: data_limit(&plan, role),
             listener,
             connect,
@@ -193,23 +197,18 @@ impl Session {
         };
         let receiver: Arc<dyn Receiver> = Arc::<Control>::clone(&control);
         let hub = Hub::start(hub, receiver).map_err(ServeError::Network)?;
-        Ok(Self { options, control, ledger: Mutex::new(ledger), store, hub })
+        Ok(Self { options, control, partners, ledger: Mutex::new(ledger), store, hub })
     }
 
     /// Waits for the others; `P_0` then starts the session, and all learn how.
     pub(super) fn begin(&self) -> Result<Begin, ServeError> {
         let (control, within) = (&self.control, self.options.connect_within);
-        let mode = match (&self.store, self.options.fill) {
-            (Some(store), _) => Mode::Stored(store.session().deployment),
-            (None, Some(_)) => Mode::Fill,
-            (None, None) => Mode::Live,
-        };
-        let partners = partners(&self.options.plan, self.options.role, mode);
-        control.wait_for_peers(&partners, within)?;
+        let (mode, partners) = (control.mode, &self.partners);
+        control.wait_for_peers(partners, within)?;
         if self.options.role == Role::Party(0) {
             let begin = self.first_begin(mode)?;
             control.begun(begin);
-            control.tell(&partners, Kind::Begin, begin.first, &begin.payload());
+            control.tell(partners, Kind::Begin, begin.first, &begin.payload());
         }
         let ready = |state: &mut super::control::State| state.begin;
         let begin = control.wait(Some(within), |_| "P0's start of the session".into(), ready)?;

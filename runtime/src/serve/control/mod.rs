@@ -48,7 +48,7 @@ pub(super) struct Control {
     pub(super) plan: Arc<Plan>,
     pub(super) mailbox: Mailbox,
     log: Log,
-    mode: Mode,
+    pub(super) mode: Mode,
     state: Mutex<State>,
     changed: Condvar,
 }
