@@ -74,7 +74,7 @@ fn peers_that_do_not_answer() {
         "{broke}"
     );
     let silent = listening(|listener| drop((listener.accept(), std::thread::park())));
-    assert_snapshot!(said(&silent), @"1: error: `ADDRESS` was silent for 5 seconds; it answers one probe at a time, so try again later");
+    assert_snapshot!(said(&silent), @"1: error: `ADDRESS` was silent for 10 seconds; it answers one probe at a time, so try again later");
 }
 
 #[test]
