@@ -77,6 +77,8 @@ struct State {
     started: Instant,
     /// When a message came or a step was done.
     last_event: Instant,
+    /// Somebody has been told to send the first message of an online phase.
+    expected: bool,
     ended: Option<Instant>,
     recorder: Option<Recorder>,
 }
@@ -125,6 +127,7 @@ impl Executor {
             counts: Counts::default(),
             started: now,
             last_event: now,
+            expected: false,
             ended: None,
             recorder: None,
             missing,
@@ -430,10 +433,19 @@ impl Executor {
         self.lock().counts.wait_ns += wait.as_nanos() as u64;
     }
 
-    /// When something happened last; `None` before an online phase has begun: nobody may want the run.
+    /// From now on the first message of an online phase is late as others are.
+    pub(crate) fn expect(&self) {
+        let mut state = self.lock();
+        (state.expected, state.last_event) = (true, Instant::now());
+        drop(state);
+        self.role.pool().wake_one();
+    }
+
+    /// When something happened last; `None` before an online phase has begun that nobody may want.
     pub(crate) fn last_event(&self) -> Option<Instant> {
         let state = self.lock();
-        (self.phase != Phase::Online || !state.arrived.is_empty()).then_some(state.last_event)
+        let begun = self.phase != Phase::Online || state.expected || !state.arrived.is_empty();
+        begun.then_some(state.last_event)
     }
 
     /// A phase that this one waited behind is over.
@@ -513,7 +525,7 @@ struct Handed {
     at: Option<Instant>,
 }
 
-/// Tells the others when a kernel panics, so that they do not wait for its step, and its thread.
+/// Ends all phases when a kernel panics, as nobody will finish its step.
 struct LostThread<'a>(&'a Executor);
 
 impl Drop for LostThread<'_> {

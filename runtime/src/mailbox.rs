@@ -42,10 +42,20 @@ struct State {
     in_flight: BTreeSet<u64>,
     /// The last run that has begun.
     newest: u64,
+    /// The number of the first run is known.
+    begun: bool,
     failed: Option<RunError>,
 }
 
 impl State {
+    /// Whether a message of `run` may come now. Before the number of the first run is known, as messages may overtake the one
+    /// that names it, those of as many runs may come, whatever their numbers.
+    fn is_in_reach(&self, run: u64, plan: &Plan) -> bool {
+        let runs = || self.early.keys().filter(|(_, phase)| *phase != Phase::Setup);
+        let near = |(other, _): &Stage| run.abs_diff(*other) <= ahead(plan);
+        if self.begun { run <= self.newest.saturating_add(ahead(plan)) } else { runs().all(near) }
+    }
+
     fn count_waiting(&mut self) {
         self.waiting.clear();
         for (packet, _) in self.early.values().flat_map(BTreeMap::values) {
@@ -87,7 +97,7 @@ impl Mailbox {
         }
         if packet.phase != Phase::Setup {
             let (role, run, newest) = (packet.from, packet.run, state.newest);
-            if run > newest.saturating_add(ahead(plan)) {
+            if !state.is_in_reach(run, plan) {
                 return Err(peer(PeerError::WrongRun { role, run, newest }));
             }
             if run <= newest && !state.in_flight.contains(&run) {
@@ -158,7 +168,10 @@ impl Mailbox {
 
     /// The first run will be the one after `run`.
     pub fn start_after(&self, run: u64) {
-        self.lock().newest = run;
+        let mut state = self.lock();
+        (state.newest, state.begun) = (run, true);
+        state.early.retain(|(early, phase), _| *phase == Phase::Setup || *early > run);
+        state.count_waiting();
     }
 
     /// `run` begins: its messages are kept until its stages are open. Runs begin in order.
@@ -179,6 +192,13 @@ impl Mailbox {
         closed.retain(|stage| !over(stage));
         early.retain(|stage, _| !over(stage));
         state.count_waiting();
+    }
+
+    /// A client has been told to send the input of `run`, which is ready.
+    pub fn expect_input(&self, run: u64) {
+        if let Some(executor) = self.lock().open.get(&(run, Phase::Online)) {
+            executor.expect();
+        }
     }
 
     /// Calls off the stages of `run` that are open.

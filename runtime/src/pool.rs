@@ -19,7 +19,7 @@ pub enum Until {
     Idle,
     /// When the pool is closed. A phase fails when a message that it waits for does not come for so long
     /// (`None`: never), while nothing happens in more urgent ones either: those may be what keeps it. The wait
-    /// for the first message of an online phase has no limit: nobody may want a run.
+    /// for the first message of an online phase has no limit before somebody is told to send it: nobody may want a run.
     Closed {
         /// How long.
         stall: Option<Duration>,

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 const N: usize = 700;
 
+/// For what must come: a test fails that waits longer, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Roles that serve, each in a thread of its own.
 type Threads = BTreeMap<Role, JoinHandle<Result<Report, ServeError>>>;
 
@@ -78,8 +81,8 @@ impl Town {
             runs: None,
             stored: false,
             fill: None,
-            connect_within: Duration::from_secs(10),
-            stall: Some(Duration::from_secs(10)),
+            connect_within: PATIENCE,
+            stall: Some(PATIENCE),
             trace: None,
             log: Arc::new(|_| ()),
             stop: StopHandle::default(),
@@ -113,8 +116,8 @@ impl Town {
             stored: false,
             runs,
             keep: None,
-            connect_within: Duration::from_secs(10),
-            stall: Some(Duration::from_secs(10)),
+            connect_within: PATIENCE,
+            stall: Some(PATIENCE),
             trace: None,
             log: Arc::new(|_| ()),
         }
@@ -317,16 +320,24 @@ fn another_plan_is_refused_at_both_ends() {
 fn a_role_at_a_wrong_address_is_refused_at_both_ends() {
     let mut town = Town::new(2);
     let swapped = town.peers[&Role::Dealer].clone();
-    let threads = town.start(&[Role::Dealer, Role::Party(1)], |options| {
+    let (lines, stop) = (Arc::new(Mutex::new(Vec::new())), StopHandle::default());
+    let mut threads = town.start(&[Role::Dealer, Role::Party(1)], |options| {
         if options.role == Role::Party(1) {
             options.peers.insert(Role::Party(0), swapped.clone());
+        } else {
+            let lines = Arc::clone(&lines);
+            options.log = Arc::new(move |line| lines.lock().unwrap().push(line.to_owned()));
+            options.stop = stop.clone();
         }
-        options.connect_within = Duration::from_millis(400);
     });
-    let mut errors = join(threads);
-    let said = |report: Result<Report, ServeError>| report.unwrap_err().to_string();
-    let p1 = said(errors.remove(&Role::Party(1)).unwrap());
+    let p1 = threads.remove(&Role::Party(1)).unwrap().join().unwrap().unwrap_err().to_string();
     assert_eq!(p1, "the address of P0 belongs to dealer; check `peers` in this configuration");
+    stop.stop();
+    let dealer = join(threads).remove(&Role::Dealer).unwrap();
+    assert!(matches!(dealer, Err(ServeError::Stopped)), "{dealer:?}");
+    let said = "P1 looks for P0 here, but this is dealer; check `peers` in its configuration";
+    let said = format!("dealer: refused a connection: {said}");
+    assert!(lines.lock().unwrap().contains(&said), "{lines:?}");
 }
 
 #[test]
@@ -334,7 +345,7 @@ fn a_missing_role_is_named() {
     let mut town = Town::new(2);
     drop(town.listeners.remove(&Role::Dealer));
     let threads = town.start(&[Role::Party(0), Role::Party(1), Role::Owner], |options| {
-        options.connect_within = Duration::from_millis(300);
+        options.connect_within = Duration::from_secs(3);
     });
     let errors: Vec<String> =
         join(threads).into_values().map(|report| report.unwrap_err().to_string()).collect();
@@ -357,7 +368,7 @@ impl Caller {
         let hello = Hello { version, plan, from, to: Some(to), mode, next_run: 1 };
         let mut caller = Self(TcpStream::connect(&town.peers[&to]).unwrap());
         // A frame that never comes fails its test.
-        caller.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        caller.0.set_read_timeout(Some(PATIENCE)).unwrap();
         caller.send(&Frame::control(Kind::Hello, 0, hello.encode()));
         assert_eq!(caller.receive().header.kind, Kind::Hello);
         caller
@@ -379,19 +390,38 @@ impl Caller {
 
     /// As a client of `P_0`, asks for a run and returns its number.
     fn ask(&mut self) -> u64 {
+        self.ask_to_claim().0
+    }
+
+    /// As a client of `P_0`, asks for a run and returns its number and what shows it to others.
+    fn ask_to_claim(&mut self) -> (u64, Vec<u8>) {
         self.send(&Frame::control(Kind::Request, 0, vec![]));
         // Before it there may be other frames, for whoever has the run before.
-        let mut header = self.receive().header;
-        while matches!(header.kind, Kind::Data | Kind::Ready) {
-            header = self.receive().header;
+        let mut frame = self.receive();
+        while matches!(frame.header.kind, Kind::Data | Kind::Go) {
+            frame = self.receive();
         }
-        assert_eq!(header.kind, Kind::Accept);
-        header.run
+        assert_eq!(frame.header.kind, Kind::Accept);
+        (frame.header.run, frame.payload.to_vec())
+    }
+
+    /// As a client, claims a run.
+    fn claim(&mut self, run: u64, token: &[u8]) {
+        self.send(&Frame::control(Kind::Claim, run, token.to_vec()));
+    }
+
+    /// The reason for which the other end closes the connection.
+    fn last_words(&mut self) -> String {
+        let mut frame = self.receive();
+        while frame.header.kind != Kind::Bye {
+            frame = self.receive();
+        }
+        String::from_utf8_lossy(&frame.payload).into_owned()
     }
 
     /// As a client of `P_0`, waits until `run` is ready, so that all roles have begun it.
     fn wait_for_ready(&mut self, run: u64) {
-        let ready = |header: &Header| (header.kind, header.run) == (Kind::Ready, run);
+        let ready = |header: &Header| (header.kind, header.run) == (Kind::Go, run);
         while !ready(&self.receive().header) {}
     }
 }
@@ -459,18 +489,21 @@ fn runs_that_are_given_up_wait_for_all_to_begin_them() {
     let mut heard = Vec::new();
     while heard.len() < 5 {
         let header = dealer.receive().header;
-        if matches!(header.kind, Kind::Ready | Kind::Abort) {
+        if matches!(header.kind, Kind::Ask | Kind::Abort) {
             heard.push((header.kind == Kind::Abort, header.run));
         }
     }
     heard.sort_unstable();
     assert_eq!(heard, [(false, 1), (false, 2), (false, 3), (true, 1), (true, 2)]);
-    dealer.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(dealer.0.peek(&mut [0]).is_err(), "P0 waits");
-    dealer.0.set_read_timeout(None).unwrap();
+    // Had `P_0` gone on from the second, the dealer would hear of a fourth before this.
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    assert_eq!(client.ask(), 3);
+    drop(client);
+    let header = dealer.receive().header;
+    assert_eq!((header.kind, header.run), (Kind::Abort, 3));
     dealer.send(&Frame::control(Kind::Began, 2, vec![]));
     let header = dealer.receive().header;
-    assert_eq!((header.kind, header.run), (Kind::Ready, 4));
+    assert_eq!((header.kind, header.run), (Kind::Ask, 4));
     drop(callers);
     assert!(join(threads).into_values().all(|report| report.is_err()));
 }
@@ -540,13 +573,13 @@ fn messages_of_runs_far_ahead_are_refused() {
         let message = town.plan.messages.iter().position(is_correction).unwrap() as u32;
         let payload = vec![0; town.plan.messages[message as usize].bytes as usize];
         let (kind, phase, len, depth) = (Kind::Data, Phase::Offline, payload.len() as u32, 0);
-        // Before the session starts no run has begun: those in reach wait, and the next one does not.
-        for run in 1..=2 * u64::from(town.plan.depth) + 2 {
+        // Before the session starts no run has begun: those that may be in reach wait, and the next one does not.
+        for run in 1..=2 * u64::from(town.plan.depth) + 3 {
             let header = Header { len, kind, phase, message, depth, run };
             dealer.send(&Frame { header, payload: payload.clone().into() });
         }
         let error = join(threads).remove(&last).unwrap().unwrap_err();
-        let run = 2 * town.plan.depth + 2;
+        let run = 2 * town.plan.depth + 3;
         let said = format!(
             "P1: dealer sent a message of run {run}, which is over or too far ahead of run 0"
         );
@@ -565,9 +598,7 @@ fn a_client_has_as_many_runs_as_the_plan_says() {
     for _ in 0..5 {
         client.send(&Frame::control(Kind::Request, 0, vec![]));
     }
-    let frame = client.receive();
-    assert_eq!(frame.header.kind, Kind::Bye);
-    assert_eq!(String::from_utf8_lossy(&frame.payload), "a client asks for 5 runs at a time");
+    assert_eq!(client.last_words(), "a client asks for 5 runs at a time");
     stop.stop();
     let stopped = join(threads).remove(&Role::Party(0)).unwrap();
     assert!(matches!(stopped, Err(ServeError::Stopped)), "{stopped:?}");
@@ -584,7 +615,7 @@ fn a_dealer_that_hangs_up_or_lies_is_named() {
         let (message, depth, run) = (9999, 0, 0);
         Header { len, kind, phase: Phase::Setup, message, depth, run }.bytes()
     };
-    let truncated = [&header(100, Kind::Data)[..], &[1; 50]].concat();
+    let truncated = [&header(100, Kind::Seed)[..], &[1; 50]].concat();
     let cases = [
         (vec![], "dealer ended: it closed the connection"),
         (truncated, "dealer ended: the connection broke: early eof"),
@@ -594,7 +625,7 @@ fn a_dealer_that_hangs_up_or_lies_is_named() {
         ),
         (
             header(0, Kind::Data).to_vec(),
-            "P0: message 9999 does not exist in this plan; check that both run the same plan",
+            "dealer ended: message 9999 does not exist in this plan; check that both run the same plan",
         ),
         (
             header(0, Kind::Accept).to_vec(),
@@ -637,6 +668,110 @@ fn a_client_that_breaks_off_costs_its_run_only() {
     let outcome = infer(&town.client(1), &[x]).unwrap();
     check(&outcome, 1);
     assert_eq!(outcome.report.runs[0].run, 2);
+    all_are_well(threads);
+}
+
+/// A client that is told to send its input and does not loses its run after the time that a message may be late.
+#[test]
+fn a_client_that_sends_no_input_keeps_nobody_waiting() {
+    let mut town = Town::new(2);
+    let threads = town.start(&town.roles(), |options| {
+        options.runs = Some(1);
+        if options.role == Role::Party(0) {
+            options.stall = Some(Duration::from_secs(3));
+        }
+    });
+    let (x, _, _) = product_data(Word::W32, N);
+    let mut silent = Caller::new(&town, Role::Client, Role::Party(0));
+    assert_eq!(silent.ask(), 1);
+    let outcome = infer(&town.client(1), &[x]).unwrap();
+    check(&outcome, 1);
+    assert_eq!(outcome.report.runs[0].run, 2);
+    silent.wait_for_ready(1);
+    // Shares of the result that do not depend on the input may come first.
+    let mut header = silent.receive().header;
+    while header.kind == Kind::Data {
+        header = silent.receive().header;
+    }
+    assert_eq!((header.kind, header.run), (Kind::Abort, 1));
+    drop(silent);
+    all_are_well(threads);
+}
+
+/// A client that sends something without the mask of its input takes no slot of the dealer with it.
+#[test]
+fn a_run_that_nobody_claims_at_the_dealer_ends_there() {
+    let mut town = Town::new(2);
+    let threads = town.start(&town.roles(), |options| options.runs = Some(2));
+    let parties = [Role::Party(0), Role::Party(1)];
+    let mut links = parties.map(|to| Caller::new(&town, Role::Client, to));
+    let (run, token) = links[0].ask_to_claim();
+    links[1].claim(run, &token);
+    links[0].wait_for_ready(run);
+    for (id, message) in town.plan.messages.iter().enumerate() {
+        let Some(at) = parties.iter().position(|to| *to == message.to) else { continue };
+        if message.kind == MessageKind::Input {
+            let (len, phase, message) = (message.bytes as u32, message.phase, id as u32);
+            let header = Header { len, kind: Kind::Data, phase, message, depth: 0, run };
+            links[at].send(&Frame { header, payload: vec![0; len as usize].into() });
+        }
+    }
+    let (x, _, _) = product_data(Word::W32, N);
+    check(&infer(&town.client(1), &[x]).unwrap(), 1);
+    drop(links);
+    all_are_well(threads);
+}
+
+#[test]
+fn a_run_is_claimed_only_by_whom_it_was_given_to() {
+    let (town, threads, callers) = parties_alone();
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    let (run, token) = client.ask_to_claim();
+    for (run, token) in [(run, &[0; 32][..]), (run, &[]), (run + 1, &token)] {
+        let mut thief = Caller::new(&town, Role::Client, Role::Party(1));
+        thief.claim(run, token);
+        assert_eq!(thief.last_words(), format!("run {run} was not given to this client"));
+    }
+    let mut owner = Caller::new(&town, Role::Client, Role::Party(1));
+    owner.claim(run, &token);
+    owner.claim(run, &token);
+    assert_eq!(owner.last_words(), format!("run {run} is not free"));
+    drop((callers, client));
+    assert!(join(threads).into_values().all(|report| report.is_err()));
+}
+
+/// Before it sends so much as a byte of it.
+#[test]
+fn a_client_may_not_announce_what_is_not_its_own() {
+    let (town, threads, callers) = parties_alone();
+    let refused = |kind: MessageKind| {
+        let id = town.plan.messages.iter().position(|m| m.kind == kind && m.to == Role::Party(1));
+        let (id, message) = (id.unwrap() as u32, &town.plan.messages[id.unwrap()]);
+        let (len, phase) = (message.bytes as u32, message.phase);
+        let header = Header { len, kind: Kind::Data, phase, message: id, depth: 0, run: 1 };
+        let mut client = Caller::new(&town, Role::Client, Role::Party(1));
+        client.0.write_all(&header.bytes()).unwrap();
+        client.last_words()
+    };
+    let said = refused(MessageKind::Correction);
+    assert!(said.contains("dealer"), "{said}");
+    assert_eq!(refused(MessageKind::Input), "run 1 does not belong to this client");
+    drop(callers);
+    assert!(join(threads).into_values().all(|report| report.is_err()));
+}
+
+#[test]
+fn a_dealer_that_stops_in_order_ends_the_session_in_order() {
+    let mut town = Town::with_depth(2, 2);
+    let stop = StopHandle::default();
+    let threads = town.start(&town.roles(), |options| {
+        if options.role == Role::Dealer {
+            options.stop = stop.clone();
+        }
+    });
+    let (x, _, _) = product_data(Word::W32, N);
+    check(&infer(&town.client(3), &[x]).unwrap(), 3);
+    stop.stop();
     all_are_well(threads);
 }
 

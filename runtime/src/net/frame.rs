@@ -33,18 +33,23 @@ pub enum Kind {
     Data,
     /// A compute party's seed, to the dealer.
     Seed,
-    /// `P_0` starts the deployment: payload is its id, `run` the first run.
+    /// `P_0` starts the session: the payload is what its roles share, `run` the first run.
     Begin,
-    /// A compute party starts the offline phase of `run`, to the dealer, or is through with it, to `P_0`, which says to the
-    /// client that all are.
+    /// A compute party asks the dealer for `run`.
+    Ask,
+    /// A compute party has done the offline phase of `run`; to `P_0`.
     Ready,
+    /// All have, and wait for the input: `P_0` to the client that has `run`.
+    Go,
     /// Another role has begun `run`; to `P_0`.
     Began,
+    /// `run` has come to its end at `P_0`, which says so to the others.
+    Over,
     /// A client asks `P_0` for a run.
     Request,
-    /// `P_0` gives a client the run `run`, which may not be ready yet.
+    /// `P_0` gives a client the run `run`, which may not be ready yet; the payload is what shows it.
     Accept,
-    /// A client says at another role that `run` is its own.
+    /// A client says at another role that `run` is its own, and shows it.
     Claim,
     /// `run` is called off.
     Abort,
@@ -53,13 +58,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Hello,
         Self::Data,
         Self::Seed,
         Self::Begin,
+        Self::Ask,
         Self::Ready,
+        Self::Go,
         Self::Began,
+        Self::Over,
         Self::Request,
         Self::Accept,
         Self::Claim,

@@ -7,7 +7,7 @@ use super::frame::MAX_CONTROL;
 use mpcc_ir::plan::Role;
 
 /// Version of everything that travels; it changes whenever two builds could misunderstand each other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Run numbers stay below this, so that adding to one never overflows.
 pub const MAX_RUN: u64 = 1 << 48;
@@ -309,6 +309,6 @@ mod tests {
         let mut bytes = hello(Role::Client, None).encode();
         bytes[6] = 1;
         let error = Hello::decode(&bytes).unwrap_err();
-        assert_snapshot!(error, @"the other end speaks protocol version 1, this build 2; install the same release everywhere");
+        assert_snapshot!(error, @"the other end speaks protocol version 1, this build 3; install the same release everywhere");
     }
 }

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What a process does with its links. Called on the network thread, so it must not block.
 pub trait Receiver: Send + Sync + 'static {
@@ -25,6 +25,14 @@ pub trait Receiver: Send + Sync + 'static {
     /// # Errors
     /// Why it is not wanted; it is told so.
     fn joined(&self, link: &Arc<Link>) -> Result<(), String>;
+    /// A message is about to be read.
+    ///
+    /// # Errors
+    /// Why it should not come; the link is closed, and the other end told so.
+    fn expects(&self, link: &Arc<Link>, header: &Header) -> Result<(), String> {
+        let _ = (link, header);
+        Ok(())
+    }
     /// Where the payload of a message goes that is about to be read; `None` where it should come with its frame.
     fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
         let _ = (link, header);
@@ -64,6 +72,9 @@ pub struct HubOptions {
     pub connect_within: Duration,
 }
 
+/// Connections that may be in the middle of their handshake.
+const MOST_STRANGERS: usize = 128;
+
 /// The last words on every link: the first run not finished, and why, if something went wrong.
 type Farewell = (u64, String);
 
@@ -82,6 +93,8 @@ struct Shared {
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
     next_id: AtomicU64,
     closed_bytes: AtomicU64,
+    /// What is said to whoever comes while the links end.
+    farewell: OnceLock<Farewell>,
 }
 
 impl Hub {
@@ -99,6 +112,7 @@ impl Hub {
             links: Mutex::default(),
             next_id: AtomicU64::new(0),
             closed_bytes: AtomicU64::new(0),
+            farewell: OnceLock::new(),
         });
         let (stop, stopped) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -157,14 +171,21 @@ impl Shared {
     }
 
     /// Ends every link and gives their queues time to drain.
-    async fn farewell(&self, (next_run, why): &Farewell) {
-        for link in self.links().values() {
-            let _ = link.send_now(Frame::control(Kind::Bye, *next_run, last_words(why)));
-        }
+    async fn farewell(&self, words: &Farewell) {
+        let (_, why) = self.farewell.get_or_init(|| words.clone());
+        self.links().values().for_each(|link| say_farewell(link, words));
         // Who reads the last words closes the link. After an error the other end may not read any more.
         let patience = Duration::from_secs(if why.is_empty() { 20 } else { 2 });
-        let start = Instant::now();
-        while !self.links().is_empty() && start.elapsed() < patience {
+        let (mut since, mut least) = (Instant::now(), u64::MAX);
+        loop {
+            let links: Vec<Arc<Link>> = self.links().values().cloned().collect();
+            let unwritten = links.iter().map(|link| link.unwritten()).sum();
+            if unwritten < least {
+                (since, least) = (Instant::now(), unwritten);
+            }
+            if links.is_empty() || since.elapsed() >= patience {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -176,6 +197,9 @@ impl Shared {
         let outgoing = Arc::new(outgoing);
         let link = Arc::new(Link::new(id, hello, &outgoing));
         self.links().insert(id, Arc::clone(&link));
+        if let Some(words) = self.farewell.get() {
+            say_farewell(&link, words);
+        }
         let written = {
             let link = Arc::clone(&link);
             tokio::spawn(async move {
@@ -185,7 +209,10 @@ impl Shared {
             })
         };
         let why = match self.receiver.joined(&link) {
-            Ok(()) => self.read(&link, &mut incoming).await,
+            Ok(()) => tokio::select! {
+                end = self.read(&link, &mut incoming) => end,
+                () = link.gave_up() => Err("it does not read what it is sent".into()),
+            },
             Err(why) => Err(why),
         };
         let words = why.as_ref().err().map_or(vec![], |why| last_words(why));
@@ -206,8 +233,9 @@ impl Shared {
             while self.receiver.is_full(link.peer) {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
+            let expects = |header: &Header| self.receiver.expects(link, header);
             let landing = |header: &Header| self.receiver.landing(link, header);
-            match read_frame(reads, self.data_limit, landing).await {
+            match read_frame(reads, self.data_limit, expects, landing).await {
                 Ok(Some(Read::Landed)) => {}
                 Ok(Some(Read::Frame(frame))) => {
                     let last = frame.header.kind == Kind::Bye;
@@ -223,6 +251,10 @@ impl Shared {
     }
 }
 
+fn say_farewell(link: &Link, (next_run, why): &Farewell) {
+    let _ = link.send_now(Frame::control(Kind::Bye, *next_run, last_words(why)));
+}
+
 fn last_words(why: &str) -> Vec<u8> {
     let bytes = why.as_bytes();
     bytes[..bytes.len().min(512)].to_vec()
@@ -230,7 +262,10 @@ fn last_words(why: &str) -> Vec<u8> {
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let places = Arc::new(Semaphore::new(MOST_STRANGERS));
     loop {
+        // Who does not say hello soon leaves its place to others.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Ok((mut stream, _)) = listener.accept().await else {
             // Out of file handles, most likely: try again when some have been given back.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -238,7 +273,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            match shake_hands(&mut stream, &shared.hello, &shared.partners).await {
+            let met = shake_hands(&mut stream, &shared.hello, &shared.partners).await;
+            drop(place);
+            match met {
                 Ok(theirs) => shared.serve(stream, theirs).await,
                 Err(LinkError::Handshake(error)) => shared.receiver.refused(None, &error),
                 // Someone who said nothing of use: a port scan, or a peer that gave up.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
 
 /// Frames are gathered up to this many bytes and leave in one call.
 const GATHERED: usize = 64 << 10;
@@ -36,13 +37,28 @@ pub struct Link {
     /// Where to write; `None` when the connection is gone.
     half: Mutex<Option<Arc<OwnedWriteHalf>>>,
     sent: AtomicU64,
+    /// Most bytes that may wait for a peer that does not read them.
+    most_unread: AtomicU64,
+    /// The peer does not read.
+    gave_up: Notify,
 }
 
 impl Link {
     pub(super) fn new(id: u64, hello: Hello, half: &Arc<OwnedWriteHalf>) -> Self {
         let half = Mutex::new(Some(Arc::clone(half)));
         let (queue, sent) = (Queue::default(), AtomicU64::new(0));
-        Self { id, peer: hello.from, hello, queue, half, sent }
+        let (most_unread, gave_up) = (AtomicU64::new(u64::MAX), Notify::new());
+        Self { id, peer: hello.from, hello, queue, half, sent, most_unread, gave_up }
+    }
+
+    /// Gives the link up when more bytes than that wait for the peer to read them.
+    pub fn give_up_beyond(&self, bytes: u64) {
+        self.most_unread.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until more bytes wait for the peer than may.
+    pub(super) async fn gave_up(&self) {
+        self.gave_up.notified().await;
     }
 
     /// Queues a frame; waits while too many of its phase are queued. Not for the network thread.
@@ -50,15 +66,19 @@ impl Link {
     /// # Errors
     /// [`Closed`] where the connection is gone.
     pub fn send(&self, frame: Frame) -> Result<(), Closed> {
-        self.count(frame.wire_bytes(), self.queue.push_patiently(frame))
+        self.count(frame.wire_bytes(), || self.queue.push_patiently(frame))
     }
 
     /// Queues a frame without waiting.
     ///
     /// # Errors
-    /// [`Closed`] where the connection is gone.
+    /// [`Closed`] where the connection is gone, or the peer does not read: see [`Link::give_up_beyond`].
     pub fn send_now(&self, frame: Frame) -> Result<(), Closed> {
-        self.count(frame.wire_bytes(), self.queue.push(frame))
+        if self.unwritten() > self.most_unread.load(Ordering::Relaxed) {
+            self.gave_up.notify_one();
+            return Err(Closed);
+        }
+        self.count(frame.wire_bytes(), || self.queue.push(frame))
     }
 
     /// Sends a message: what the connection takes at once from where it is, if nothing is before it, and a copy of
@@ -68,20 +88,27 @@ impl Link {
     /// [`Closed`] where the connection is gone.
     pub fn send_from(&self, header: &Header, payload: &[u8]) -> Result<(), Closed> {
         let bytes = header.bytes();
-        let sent = self.queue.push_rest(header, payload, |done| {
+        let write = |done| {
             // An error is for the thread that writes to find.
             let half = self.half.lock().unwrap_or_else(PoisonError::into_inner);
             try_write_both(half.as_ref()?, &bytes, payload, done).ok()
-        });
-        self.count((HEADER + payload.len()) as u64, sent)
+        };
+        self.count((HEADER + payload.len()) as u64, || self.queue.push_rest(header, payload, write))
     }
 
-    /// Counts bytes that have been taken.
-    fn count(&self, bytes: u64, taken: Result<(), Closed>) -> Result<(), Closed> {
-        if taken.is_ok() {
-            self.sent.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts bytes before `send` queues them: once it has, they may be on the wire, and somebody may ask.
+    fn count(&self, bytes: u64, send: impl FnOnce() -> Result<(), Closed>) -> Result<(), Closed> {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        let sent = send();
+        if sent.is_err() {
+            self.sent.fetch_sub(bytes, Ordering::Relaxed);
         }
-        taken
+        sent
+    }
+
+    /// Bytes that are queued and not on the wire yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.queue.unwritten()
     }
 
     /// Bytes queued for this link so far, with headers.
@@ -105,6 +132,8 @@ pub enum LinkError {
     HungUp,
     #[error("the other end was silent for {} seconds", HELLO_WITHIN.as_secs())]
     Silent,
+    #[error("{0}")]
+    Unexpected(String),
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error(transparent)]
@@ -218,9 +247,12 @@ pub(super) enum Read {
 
 /// Reads the next frame; `None` where the other end closed the connection between frames. `landing` tells where the
 /// payload of a message goes, if not into the frame.
+///
+/// `expects` says why the link must be closed where a message should not come: before memory is taken for it.
 pub(super) async fn read_frame(
     half: &mut OwnedReadHalf,
     data_limit: u64,
+    expects: impl FnOnce(&Header) -> Result<(), String>,
     landing: impl FnOnce(&Header) -> Option<Landing>,
 ) -> Result<Option<Read>, LinkError> {
     let mut header = [0; HEADER];
@@ -230,11 +262,12 @@ pub(super) async fn read_frame(
     }
     half.read_exact(&mut header[read..]).await?;
     let header = Header::parse(&header, data_limit)?;
-    if header.kind == Kind::Data
-        && let Some(landing) = landing(&header)
-    {
-        land(half, landing).await?;
-        return Ok(Some(Read::Landed));
+    if header.kind == Kind::Data {
+        expects(&header).map_err(LinkError::Unexpected)?;
+        if let Some(landing) = landing(&header) {
+            land(half, landing).await?;
+            return Ok(Some(Read::Landed));
+        }
     }
     let payload = read_payload(half, u64::from(header.len)).await?;
     Ok(Some(Read::Frame(Frame { header, payload })))
@@ -280,6 +313,31 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
     use std::thread;
+
+    /// A connection to a peer that has said `hello` and never reads.
+    async fn unread(hello: Hello) -> (Link, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let (_, half) = near.into_split();
+        (Link::new(0, hello, &Arc::new(half)), far)
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_given_up() {
+        let (from, mode, plan) = (Role::Client, Mode::Live, [0; 32]);
+        let hello = Hello { version: VERSION, plan, from, to: None, mode, next_run: 1 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (link, _far) = unread(hello).await;
+            let frame = || Frame::control(Kind::Abort, 1, vec![0; 76]);
+            assert!((0..50).all(|_| link.send_now(frame()).is_ok()));
+            link.give_up_beyond(6000);
+            let taken = (0..1000).take_while(|_| link.send_now(frame()).is_ok()).count();
+            assert_eq!((taken, link.wire_bytes()), (11, 6100));
+            link.gave_up().await;
+        });
+    }
 
     const SENDERS: u32 = 3;
     const FRAMES: u32 = 40;
@@ -337,7 +395,7 @@ mod tests {
             });
             write_frames(&link, &half).await.unwrap();
             socket::end((*half).as_ref());
-            assert!(link.queue.is_empty());
+            assert_eq!(link.unwritten(), 0);
             link.wire_bytes()
         });
         let read = reader.join().unwrap();

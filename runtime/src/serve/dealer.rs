@@ -9,6 +9,7 @@ use crate::arena::Arena;
 use crate::share::Seed;
 use mpcc_ir::plan::{Phase, Role};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn serve(options: ServeOptions) -> Result<Report, ServeError> {
     let mut session = Session::open(options)?;
@@ -43,7 +44,7 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
     Ok(report)
 }
 
-/// Waits until all compute parties are ready for `run`; false when one of them has ended.
+/// Waits until all compute parties have asked for `run`; false when one of them has ended.
 ///
 /// When stores are filled, the last party sets the pace: the others receive next to nothing.
 fn is_asked_for(session: &Session, run: u64) -> Result<bool, ServeError> {
@@ -55,7 +56,7 @@ fn is_asked_for(session: &Session, run: u64) -> Result<bool, ServeError> {
         if parties.iter().any(|party| state.ended.contains(party)) {
             return Some(false);
         }
-        parties.iter().all(|party| state.ready.has(*party, run)).then_some(true)
+        parties.iter().all(|party| state.asked.has(*party, run)).then_some(true)
     };
     session.control.wait(None, |_| String::new(), ready)
 }
@@ -78,8 +79,9 @@ fn one_run(
     }
     control.say(&format!("run {run}: dealt in {:.3} s", report.offline_s));
     if session.options.fill.is_none() {
-        // The mask of the input waits here until a client says that the run is its own.
-        control.wait_for_claim(run)?;
+        // The mask of the input waits here until a client says that the run is its own. One that came to its end without
+        // had no use for the mask.
+        control.wait_for_claim(run, Some(Duration::ZERO))?;
     }
     Ok(report)
 }

@@ -36,7 +36,7 @@ fn fill(session: &Session, begin: Begin, seed: Option<Seed>) -> Result<(), Serve
     writer.put(None, &control.recorded(0, expected(Phase::Setup))?)?;
     for run in begin.first..begin.first + begin.count {
         if role != Role::Client {
-            control.tell(&[Role::Dealer], Kind::Ready, run, &[]);
+            control.tell(&[Role::Dealer], Kind::Ask, run, &[]);
         }
         let packets = control.recorded(run, expected(Phase::Offline))?;
         writer.put(Some(run), &packets)?;

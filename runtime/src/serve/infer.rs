@@ -230,8 +230,8 @@ impl<'a> Client<'a> {
             self.asked += 1;
         }
         match self.event()? {
-            Event::Accepted(run) => self.begin(run),
-            Event::Ready(run) => self.ready(run),
+            Event::Accepted { run, token } => self.begin(run, &token),
+            Event::Go(run) => self.ready(run),
             Event::Message(packet, arrived) => self.deliver(packet, arrived),
         }
     }
@@ -268,10 +268,10 @@ impl<'a> Client<'a> {
     }
 
     /// `P_0` has given this client a run.
-    fn begin(&mut self, run: u64) -> Result<(), ServeError> {
+    fn begin(&mut self, run: u64, token: &[u8]) -> Result<(), ServeError> {
         let client = ClientRun::new(Arc::clone(&self.options.plan), run, self.inputs)?;
         let mut flight = Flight { client, start: Instant::now(), ready: false, sent: None };
-        let claimed = self.claim(&mut flight.client);
+        let claimed = self.claim(&mut flight.client, token);
         self.in_flight.insert(run, flight);
         claimed
     }
@@ -297,7 +297,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn claim(&mut self, client: &mut ClientRun) -> Result<(), ServeError> {
+    fn claim(&mut self, client: &mut ClientRun, token: &[u8]) -> Result<(), ServeError> {
         let run = client.run();
         if !self.links.lock().used.insert(run) {
             // Masking two inputs with one mask would tell their difference.
@@ -311,7 +311,7 @@ impl<'a> Client<'a> {
         }
         let others: Vec<Role> = self.links.lock().links.keys().copied().collect();
         for role in others.into_iter().filter(|role| *role != Role::Party(0)) {
-            self.links.send(role, Frame::control(Kind::Claim, run, vec![]))?;
+            self.links.send(role, Frame::control(Kind::Claim, run, token.to_vec()))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::net::handshake::HandshakeError;
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
 use crate::packet::Packet;
+use crate::payload::Payload;
 use mpcc_ir::plan::Role;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,12 @@ use std::time::{Duration, Instant};
 
 /// What a client waits for; in the order of arrival, as a run's messages come after it was given.
 pub(super) enum Event {
-    Accepted(u64),
-    Ready(u64),
+    Accepted {
+        run: u64,
+        /// What shows it to the other roles.
+        token: Payload,
+    },
+    Go(u64),
     Message(Packet, Instant),
 }
 
@@ -114,10 +119,11 @@ impl Receiver for Links {
                 self.lock().events.push_back(Event::Message(packet, Instant::now()));
             }
             (Kind::Accept, Role::Party(0)) => {
-                self.lock().events.push_back(Event::Accepted(run));
+                let token = frame.payload;
+                self.lock().events.push_back(Event::Accepted { run, token });
             }
-            (Kind::Ready, Role::Party(0)) => {
-                self.lock().events.push_back(Event::Ready(run));
+            (Kind::Go, Role::Party(0)) => {
+                self.lock().events.push_back(Event::Go(run));
             }
             (Kind::Abort, Role::Party(_) | Role::Dealer) => {
                 self.lock().aborted.entry(run).or_insert(from);

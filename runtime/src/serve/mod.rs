@@ -5,6 +5,7 @@
 //! plan says. A client that breaks off loses its run, and only that: the number is used up and the next run begins.
 //! Anything wrong among the parties and the dealer ends the process with an error that names the other role.
 
+mod claims;
 mod control;
 mod dealer;
 mod error;

@@ -88,7 +88,7 @@ fn one_run(
     let stored = if let Some(store) = &session.store {
         Some(store.take(run)?)
     } else {
-        control.tell(&[Role::Dealer], Kind::Ready, run, &[]);
+        control.tell(&[Role::Dealer], Kind::Ask, run, &[]);
         None
     };
     let (executor, done) = machine.phase(control, arena, (Phase::Offline, run), stored, || ());
@@ -109,7 +109,7 @@ fn one_run(
     done?;
     report.add(&executor);
     // A party that needs nothing of the client is done before it: what it reveals waits here.
-    control.wait_for_claim(run)?;
+    control.wait_for_claim(run, session.options.stall)?;
     let (offline, online) = (report.offline_s, report.online_s);
     control.say(&format!("run {run}: offline {offline:.3} s, online {online:.3} s"));
     Ok(report)

@@ -1,5 +1,6 @@
 //! What all serving roles have in common: options, links, the start of a session, phases.
 
+use super::claims::ClaimKey;
 use super::control::{Begin, Control};
 use super::error::ServeError;
 use super::report::Report;
@@ -225,19 +226,21 @@ impl Session {
     }
 
     fn first_begin(&self, mode: Mode) -> Result<Begin, ServeError> {
+        // A seed is as good as any source of random bytes; these two are used for nothing else.
+        let random = || Seed::random().map_err(|_| ServeError::Randomness);
         let deployment = match mode {
             Mode::Stored(id) => id,
             Mode::Live | Mode::Fill => {
-                let random = Seed::random().map_err(|_| ServeError::Randomness)?;
-                // A seed is as good as any source of random bytes; this one is used for nothing else.
+                let random = random()?;
                 std::array::from_fn(|i| random.expose_bytes()[i])
             }
         };
+        let claims = ClaimKey(*random()?.expose_bytes());
         let state = self.control.lock();
         let theirs = state.peers.values().map(|link| link.hello.next_run).max();
         let stored = self.store.as_ref().map_or(1, |store| store.session().first);
         let first = self.ledger().next().max(theirs.unwrap_or(1)).max(stored);
-        Ok(Begin { deployment, first, count: self.options.fill.unwrap_or(0) })
+        Ok(Begin { deployment, first, count: self.options.fill.unwrap_or(0), claims })
     }
 
     /// The role's state with these seeds.
@@ -371,10 +374,13 @@ impl Machine {
     ) -> Result<(), ServeError> {
         let start = Instant::now();
         let ending = EndAll(control);
-        // Kept until all is ended if it fails: without it, a run would take the setup for done.
         let (executor, done) =
             self.phase(control, &self.arenas[0], (Phase::Setup, first), stored, opened);
-        done?;
+        if let Err(error) = done {
+            // Before the executor goes: without it, a run would take the setup for done.
+            drop(ending);
+            return Err(error.into());
+        }
         std::mem::forget(ending);
         report.setup(start.elapsed().as_secs_f64(), &executor.counts());
         control.say(&format!("ready after {:.2} s of setup", report.setup_s));

@@ -4,7 +4,7 @@ use super::state::most_requests;
 use super::{Begin, Control};
 use crate::error::{PeerError, RunError};
 use crate::executor::{Landing, Outbox};
-use crate::net::frame::{Frame, Header, Kind};
+use crate::net::frame::{Frame, HEADER, Header, Kind};
 use crate::net::handshake::{HandshakeError, MAX_RUN, Mode};
 use crate::net::hub::Receiver;
 use crate::net::link::Link;
@@ -12,29 +12,38 @@ use crate::packet::{Envelope, Packet};
 use crate::payload::Payload;
 use crate::serve::ServeError;
 use crate::share::Seed;
-use mpcc_ir::plan::{Phase, Role};
+use mpcc_ir::plan::{Phase, Plan, Role};
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+
+/// Clients that a role has at a time.
+const MOST_CLIENTS: usize = 256;
+
+/// Bytes of control frames that wait for a client at most.
+const CONTROL_BYTES: u64 = 1 << 20;
+
+/// Bytes that may wait for a client that does not read them: a client has up to so many runs and requests.
+fn most_unread(plan: &Plan, role: Role) -> u64 {
+    let a_run = plan.messages.iter().filter(|m| m.from == role && m.to == Role::Client);
+    let a_run: u64 = a_run.map(|m| m.bytes + HEADER as u64).sum();
+    CONTROL_BYTES + most_requests(plan) as u64 * a_run
+}
 
 impl Control {
     fn data(&self, link: &Link, frame: Frame) -> Result<(), String> {
         let Header { phase, message, depth, run, .. } = frame.header;
         let (from, to) = (link.peer, self.role);
         let packet = Packet { from, to, phase, run, message, depth, payload: frame.payload };
-        if from == Role::Client {
-            let state = self.lock();
-            if state.is_over(run) {
-                return Ok(());
-            }
-            if state.claim_of(run) != Some(link.id) {
-                return Err(format!("run {run} does not belong to this client"));
-            }
+        if from == Role::Client && self.is_nobodys(link, run)? {
+            return Ok(());
         }
         if self.mode == Mode::Fill && self.record(&packet)? {
             return Ok(());
         }
         let delivered = self.mailbox.deliver(&self.plan, packet);
         if phase == Phase::Setup {
+            // With the lock, so that nobody is between looking into the mailbox and sleeping.
+            drop(self.lock());
             self.changed.notify_all();
         }
         delivered.map_err(|error| {
@@ -46,12 +55,26 @@ impl Control {
         })
     }
 
+    /// Whether what a client sends for `run` is dropped, as it is over.
+    ///
+    /// # Errors
+    /// The run is not over, and another client's.
+    fn is_nobodys(&self, client: &Link, run: u64) -> Result<bool, String> {
+        let state = self.lock();
+        if state.is_over(run) || state.claim_of(run) == Some(client.id) {
+            return Ok(state.is_over(run));
+        }
+        Err(format!("run {run} does not belong to this client"))
+    }
+
     /// Keeps what the store needs; says whether the message needs nothing else.
     fn record(&self, packet: &Packet) -> Result<bool, String> {
         packet.check(&self.plan, self.role).map_err(|error| error.to_string())?;
         let mut state = self.lock();
-        let last = state.begin.map_or(0, |begin| begin.first.saturating_add(begin.count));
-        if packet.run > last && packet.phase != Phase::Setup {
+        // The dealer may hear of the session's begin first.
+        let is_wanted =
+            |begin: Begin| (begin.first..begin.first + begin.count).contains(&packet.run);
+        if packet.phase != Phase::Setup && !state.begin.is_none_or(is_wanted) {
             return Err(format!("run {} is not part of this session", packet.run));
         }
         let run = if packet.phase == Phase::Setup { 0 } else { packet.run };
@@ -79,16 +102,22 @@ impl Control {
                 self.begun(begin);
                 return Ok(());
             }
-            (Kind::Ready, Role::Party(_))
-                if matches!(self.role, Role::Dealer | Role::Party(0)) && run <= MAX_RUN =>
-            {
+            (Kind::Ask, Role::Party(_)) if self.role == Role::Dealer && run <= MAX_RUN => {
+                state.asked.add(peer, run);
+            }
+            (Kind::Ready, Role::Party(_)) if self.role == Role::Party(0) && run <= MAX_RUN => {
                 state.ready.add(peer, run);
+            }
+            (Kind::Over, Role::Party(0)) => {
+                if let Some(flight) = state.runs.get_mut(&run) {
+                    flight.over = true;
+                }
             }
             (Kind::Began, Role::Party(_) | Role::Dealer)
                 if self.role == Role::Party(0) && run <= MAX_RUN =>
             {
                 state.began.add(peer, run);
-                state.assign();
+                state.assign(&self.mailbox);
             }
             (Kind::Request, Role::Client) if self.role == Role::Party(0) => {
                 let own = 1 + state.requests.iter().filter(|id| **id == link.id).count();
@@ -96,9 +125,13 @@ impl Control {
                     return Err(format!("a client asks for {own} runs at a time"));
                 }
                 state.requests.push_back(link.id);
-                state.assign();
+                state.assign(&self.mailbox);
             }
             (Kind::Claim, Role::Client) if self.role != Role::Party(0) => {
+                let begin = state.begin.ok_or_else(misplaced)?;
+                if !begin.claims.fits(run, &frame.payload) {
+                    return Err(format!("run {run} was not given to this client"));
+                }
                 if state.is_over(run) || state.is_off(run) {
                     let _ = link.send_now(Frame::control(Kind::Abort, run, vec![]));
                     return Ok(());
@@ -123,7 +156,12 @@ impl Control {
             (Kind::Bye, _) => {
                 state.orderly.insert(link.id);
                 if peer != Role::Client {
-                    state.ended.insert(peer);
+                    if state.begin.is_none() {
+                        // One that comes back has a part in the session.
+                        state.peers.remove(&peer);
+                    } else {
+                        state.ended.insert(peer);
+                    }
                     drop(state);
                     self.peer_ends(peer, run, &frame.payload);
                     return Ok(());
@@ -141,7 +179,7 @@ impl Control {
             let error = ServeError::last_words(role, words);
             let source = PeerError::HungUp { role };
             self.fail(error, &RunError::Peer { role: self.role, source });
-        } else if matches!(role, Role::Party(_)) {
+        } else if matches!(role, Role::Party(_) | Role::Dealer) {
             self.stop_before(self.lock(), next_run);
         }
         self.changed.notify_all();
@@ -164,10 +202,10 @@ impl Outbox for Control {
                 flight.mail.push(frame);
                 return Ok(());
             };
-            // A client that is gone has its run called off by the network thread.
+            // A client that is gone has its run called off by the network thread, and a thread that computes waits for none.
             let link = state.clients.get(&id).cloned();
             drop(guard);
-            let _ = link.map(|link| link.send(frame));
+            let _ = link.map(|link| link.send_now(frame));
             return Ok(());
         }
         self.to_peer(to, |link| link.send(frame))
@@ -187,6 +225,10 @@ impl Receiver for Control {
     fn joined(&self, link: &Arc<Link>) -> Result<(), String> {
         let mut state = self.lock();
         if link.peer == Role::Client && self.mode != Mode::Fill {
+            if state.clients.len() >= MOST_CLIENTS {
+                return Err(format!("{} has {MOST_CLIENTS} clients; try again later", self.role));
+            }
+            link.give_up_beyond(most_unread(&self.plan, self.role));
             state.clients.insert(link.id, Arc::clone(link));
         } else if let Entry::Vacant(place) = state.peers.entry(link.peer) {
             place.insert(Arc::clone(link));
@@ -198,14 +240,28 @@ impl Receiver for Control {
         Ok(())
     }
 
+    fn expects(&self, link: &Arc<Link>, header: &Header) -> Result<(), String> {
+        let (from, to, bytes) = (link.peer, self.role, u64::from(header.len));
+        let Header { phase, message, depth, run, .. } = *header;
+        let envelope = Envelope { from, to, phase, run, message, depth, bytes };
+        envelope.check(&self.plan, to).map_err(|error| error.to_string())?;
+        if from == Role::Client {
+            self.is_nobodys(link, run)?;
+        }
+        Ok(())
+    }
+
     fn frame(&self, link: &Arc<Link>, frame: Frame) -> Result<(), String> {
         match frame.header.kind {
             Kind::Data => self.data(link, frame),
             Kind::Hello => Err("a second hello".into()),
             Kind::Seed
             | Kind::Begin
+            | Kind::Ask
             | Kind::Ready
+            | Kind::Go
             | Kind::Began
+            | Kind::Over
             | Kind::Request
             | Kind::Accept
             | Kind::Claim

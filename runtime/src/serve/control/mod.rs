@@ -6,6 +6,7 @@ mod state;
 
 pub(super) use state::{State, most_requests};
 
+use super::claims::ClaimKey;
 use super::error::ServeError;
 use super::session::Log;
 use crate::error::{PeerError, RunError};
@@ -27,18 +28,22 @@ pub(super) struct Begin {
     pub(super) first: u64,
     /// The number of runs to fill, 0 when serving.
     pub(super) count: u64,
+    /// What shows whose a run is.
+    pub(super) claims: ClaimKey,
 }
 
 impl Begin {
     pub(super) fn payload(&self) -> Vec<u8> {
-        [&self.deployment[..], &self.count.to_le_bytes()].concat()
+        [&self.deployment[..], &self.count.to_le_bytes(), &self.claims.0].concat()
     }
 
     fn parse(first: u64, payload: &[u8]) -> Option<Self> {
         let (deployment, rest) = payload.split_first_chunk()?;
-        let count = u64::from_le_bytes(rest.try_into().ok()?);
+        let (count, claims) = rest.split_first_chunk()?;
+        let count = u64::from_le_bytes(*count);
+        let claims = ClaimKey(claims.try_into().ok()?);
         let is_possible = first <= MAX_RUN && count <= MAX_RUN;
-        is_possible.then_some(Self { deployment: *deployment, first, count })
+        is_possible.then_some(Self { deployment: *deployment, first, count, claims })
     }
 }
 

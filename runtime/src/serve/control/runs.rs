@@ -1,7 +1,7 @@
 //! The lives of runs at a role: they begin, are ready, are called off or end.
 
 use super::Control;
-use super::state::{State, say_ready};
+use super::state::State;
 use crate::error::RunError;
 use crate::net::frame::{Frame, Kind};
 use crate::net::handshake::Mode;
@@ -10,6 +10,7 @@ use crate::serve::ServeError;
 use mpcc_ir::plan::Role;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 impl Control {
     /// Waits until one more of `limit` runs may begin; its number, or `None` where there will be no more.
@@ -30,7 +31,7 @@ impl Control {
         let mut state = self.lock();
         state.newest = run;
         state.runs.entry(run).or_default();
-        state.assign();
+        state.assign(&self.mailbox);
         self.mailbox.begin(run);
         drop(state);
         if self.role != Role::Party(0) {
@@ -56,9 +57,13 @@ impl Control {
         let mut state = self.lock();
         state.runs.remove(&run);
         state.completed += u64::from(completed);
-        state.assign();
+        state.assign(&self.mailbox);
         self.mailbox.end(run);
+        let others: Vec<Role> = state.others().copied().collect();
         drop(state);
+        if completed && self.role == Role::Party(0) {
+            self.tell(&others, Kind::Over, run, &[]);
+        }
         self.changed.notify_all();
     }
 
@@ -102,22 +107,36 @@ impl Control {
         let mut state = self.lock();
         let Some(flight) = state.runs.get_mut(&run) else { return };
         flight.ready = true;
-        let client = flight.claim;
-        if let Some(client) = client.and_then(|id| state.clients.get(&id)) {
-            say_ready(client, run);
-        }
+        state.go(run, &self.mailbox);
     }
 
-    /// Waits until a client has said that `run` is its own, so that it gets what waits for it.
-    pub(in crate::serve) fn wait_for_claim(&self, run: u64) -> Result<(), ServeError> {
-        let claimed = |state: &mut State| {
-            let off = state.is_off(run);
-            (off || state.claim_of(run).is_some()).then_some(off)
+    /// Waits until a client has said that `run` is its own, so that it gets what waits for it; where the run has come to its
+    /// end at `P_0`, no longer than `patience` (`None`: for ever).
+    pub(in crate::serve) fn wait_for_claim(
+        &self,
+        run: u64,
+        patience: Option<Duration>,
+    ) -> Result<(), ServeError> {
+        let off = || RunError::Aborted { role: self.role }.into();
+        let claimed = |state: &mut State| match state.claim_of(run) {
+            _ if state.is_off(run) => Some(Err(off())),
+            Some(_) => Some(Ok(())),
+            None => None,
         };
-        if self.wait(None, |_| String::new(), claimed)? {
-            return Err(RunError::Aborted { role: self.role }.into());
+        let settled = |state: &mut State| {
+            let over = state.runs.get(&run).is_some_and(|flight| flight.over);
+            claimed(state).map(Some).or_else(|| over.then_some(None))
+        };
+        if let Some(settled) = self.wait(None, |_| String::new(), settled)? {
+            return settled;
         }
-        Ok(())
+        match self.wait(patience, |_| String::new(), claimed) {
+            Err(ServeError::Waiting { .. }) => {
+                self.say(&format!("run {run} is called off: its client did not claim it here"));
+                Err(off())
+            }
+            claimed => claimed?,
+        }
     }
 
     /// Calls `run` off here and at the peers.
@@ -143,7 +162,7 @@ impl Control {
         if let Some(client) = flight.claim.and_then(|id| state.clients.get(&id)) {
             let _ = client.send_now(Frame::control(Kind::Abort, run, vec![]));
         }
-        state.assign();
+        state.assign(&self.mailbox);
         drop(state);
         self.mailbox.abort(run);
         self.changed.notify_all();

@@ -2,7 +2,7 @@
 
 use super::Begin;
 use crate::error::RunError;
-use crate::mailbox::ahead;
+use crate::mailbox::{Mailbox, ahead};
 use crate::net::frame::{Frame, Kind};
 use crate::net::link::Link;
 use crate::packet::Packet;
@@ -19,8 +19,10 @@ pub(in crate::serve) struct State {
     pub(super) clients: BTreeMap<u64, Arc<Link>>,
     pub(in crate::serve) begin: Option<Begin>,
     pub(in crate::serve) seeds: BTreeMap<u8, Seed>,
-    /// Runs that each party has said it is ready for.
-    pub(in crate::serve) ready: Reached,
+    /// Runs that each party has asked for (the dealer only).
+    pub(in crate::serve) asked: Reached,
+    /// Runs whose offline phase each party has done (`P_0` only).
+    pub(super) ready: Reached,
     /// Runs that each other role has begun (`P_0` only).
     pub(super) began: Reached,
     /// Runs in flight, and later ones that somebody has said something about.
@@ -52,6 +54,8 @@ pub(super) struct Flight {
     /// Messages for a client that has not said yet that the run is its own.
     pub(super) mail: Vec<Frame>,
     pub(super) aborted: bool,
+    /// It has come to its end at `P_0`.
+    pub(super) over: bool,
 }
 
 /// How far each of some roles has come. Runs begin in order, so the last one stands for all before; where they end some step
@@ -98,9 +102,12 @@ impl State {
 
     /// Whether all others have begun `run` or a later one, or have ended (`P_0` only).
     pub(super) fn has_begun_everywhere(&self, run: u64) -> bool {
-        let mut others =
-            self.peers.keys().filter(|peer| matches!(peer, Role::Party(_) | Role::Dealer));
-        others.all(|peer| self.ended.contains(peer) || self.began.has(*peer, run))
+        self.others().all(|peer| self.ended.contains(peer) || self.began.has(*peer, run))
+    }
+
+    /// The other roles that have a part in runs.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Role> {
+        self.peers.keys().filter(|peer| matches!(peer, Role::Party(_) | Role::Dealer))
     }
 
     /// The oldest run in flight that nobody has: clients get runs in order, and none before all roles are there, or some
@@ -116,16 +123,25 @@ impl State {
 
     /// Gives runs to the clients that wait, as soon as they begin: what a client needs to send its input then comes while
     /// the parties get ready.
-    pub(super) fn assign(&mut self) {
+    pub(super) fn assign(&mut self, mailbox: &Mailbox) {
+        let Some(begin) = self.begin else { return };
         while let (Some(run), Some(&id)) = (self.free(), self.requests.front()) {
             self.requests.pop_front();
             let Some(link) = self.clients.get(&id).cloned() else { continue };
-            if link.send_now(Frame::control(Kind::Accept, run, vec![])).is_ok() {
+            let token = begin.claims.token(run).to_vec();
+            if link.send_now(Frame::control(Kind::Accept, run, token)).is_ok() {
                 self.claim(run, &link);
-                if self.runs[&run].ready {
-                    say_ready(&link, run);
-                }
+                self.go(run, mailbox);
             }
+        }
+    }
+
+    /// Tells the client that has `run`, if it is ready, that it waits for the input; from then on it does not wait for ever.
+    pub(super) fn go(&self, run: u64, mailbox: &Mailbox) {
+        let Some(flight) = self.runs.get(&run).filter(|flight| flight.ready) else { return };
+        if let Some(client) = flight.claim.and_then(|id| self.clients.get(&id)) {
+            let _ = client.send_now(Frame::control(Kind::Go, run, vec![]));
+            mailbox.expect_input(run);
         }
     }
 
@@ -142,9 +158,4 @@ impl State {
 /// away at once.
 pub(in crate::serve) fn most_requests(plan: &Plan) -> usize {
     2 * usize::from(plan.depth)
-}
-
-/// Tells a client that its run waits for the input.
-pub(super) fn say_ready(client: &Link, run: u64) {
-    let _ = client.send_now(Frame::control(Kind::Ready, run, vec![]));
 }
