@@ -1,11 +1,13 @@
 //! Files that are either whole or absent: a reader never sees one that is half written.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{File, Permissions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use tempfile::{Builder, NamedTempFile};
 
-/// Creates `path` with what `fill` writes: into a temporary file beside it, which is then renamed.
+/// Creates `path`, which everybody may read that the system lets, with what `fill` writes: into a temporary file beside
+/// it, which is then renamed.
 ///
 /// # Errors
 /// Whatever the file system or `fill` reports; `path` is then as it was before.
@@ -13,13 +15,23 @@ pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let temporary = beside(path);
-    let written = fill_file(&temporary, fill).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The error that counts is the first one; a left-over temporary file does no harm.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    write(path, 0o666, fill)
+}
+
+/// As [`write_atomically`], for what only the owner of the file may read.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_secret(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    write(path, 0o600, fill)
+}
+
+fn write(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut temporary = beside(path, mode)?;
+    fill(temporary.as_file_mut())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 /// Whether [`write_atomically`] can begin at `path`: to be asked before work whose result goes there.
@@ -30,9 +42,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let temporary = beside(path);
-    File::create(&temporary)?;
-    fs::remove_file(&temporary)
+    beside(path, 0o600)?.close()
 }
 
 /// What people read where a file cannot be written.
@@ -40,23 +50,40 @@ pub fn cannot_write(path: &Path) -> String {
     format!("cannot write `{}`; check the directory and the free space", path.display())
 }
 
-fn fill_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let mut created = File::create(path)?;
-    fill(&mut created)?;
-    created.sync_all()
+/// A new file in the same directory, so that the rename stays within one file system, by a name that nobody can guess.
+fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let prefix = [name.as_encoded_bytes(), b"."].concat();
+    let prefix = String::from_utf8_lossy(&prefix).into_owned();
+    let mut builder = Builder::new();
+    builder.prefix(&prefix).suffix(".tmp").permissions(Permissions::from_mode(mode));
+    builder.tempfile_in(dir).map_err(as_the_system_says)
 }
 
-/// A name in the same directory, so that the rename stays within one file system.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
+/// The cause of an error, without the name of the temporary file.
+fn as_the_system_says(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(|inner| inner.source());
+    let cause = source.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write as _;
+
+    #[test]
+    fn secrets_are_for_their_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode =
+            |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        write_secret(&dir.path().join("a.weights"), |f| f.write_all(b"secret")).unwrap();
+        write_atomically(&dir.path().join("a.plan"), |f| f.write_all(b"public")).unwrap();
+        fs::write(dir.path().join("as.usual"), b"").unwrap();
+        assert_eq!((mode("a.weights"), mode("a.plan")), (0o600, mode("as.usual")));
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file() {

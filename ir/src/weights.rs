@@ -15,7 +15,7 @@
 //! in the public plan. Files have hundreds of megabytes, so they are hashed while they are read, and
 //! nothing passes through a buffer that is not wiped.
 
-use crate::files::write_atomically;
+use crate::files::write_secret;
 use crate::plan::{ParamInfo, Plan, Word};
 use std::fmt;
 use std::fs::File;
@@ -107,13 +107,13 @@ impl Weights {
         *blake3::keyed_hash(&self.salt, onnx).as_bytes()
     }
 
-    /// Writes the file and returns its digest. The file is whole or absent.
+    /// Writes the file, for its owner alone to read, and returns its digest. The file is whole or absent.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<[u8; 32], WeightsError> {
         let mut digest = [0; 32];
-        let written = write_atomically(path, |file| {
+        let written = write_secret(path, |file| {
             let mut out = Hashed::new(&mut *file);
             self.write_to(&mut out)?;
             digest = out.digest();

@@ -17,8 +17,8 @@
 use mpcc_ir::plan::{Plan, Role, WeightsMode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +101,8 @@ fn two_minutes() -> u64 {
 
 /// Most compute threads: more is a slip of the keyboard.
 pub const MAX_THREADS: usize = 1024;
+/// Longest configuration, in bytes; what is longer is cut, and makes no sense then.
+const MAX_BYTES: u64 = 1 << 20;
 /// Longest time in seconds: a day.
 const MAX_SECONDS: u64 = 86_400;
 
@@ -110,8 +112,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what to write.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+        read.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 

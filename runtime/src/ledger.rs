@@ -7,8 +7,10 @@
 //! that are left are given back when the ledger is closed. A lock, which the system releases when the process ends,
 //! keeps a second process away.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use crate::net::handshake::MAX_RUN;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// Why a run number cannot be had.
@@ -50,7 +52,7 @@ impl Ledger {
     /// Where another process has it, or it cannot be read or written.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let io = io_error(dir);
-        fs::create_dir_all(dir).map_err(&io)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(&io)?;
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
         let lock = lock.map_err(&io)?;
@@ -73,7 +75,9 @@ impl Ledger {
             Err(error) => Err(io_error(&self.dir)(error)),
             Ok(text) => {
                 let number = text.strip_suffix('\n').and_then(|n| n.parse().ok());
-                let number = number.filter(|&n| n > 0).ok_or(LedgerError::Damaged { path })?;
+                let number = number
+                    .filter(|n| (1..=MAX_RUN).contains(n))
+                    .ok_or(LedgerError::Damaged { path })?;
                 Ok(Some(number))
             }
         }
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn damage_is_refused_rather_than_guessed() {
-        for text in ["", "x\n", "0\n", "5", "-1\n", "99999999999999999999\n"] {
+        for text in ["", "x\n", "0\n", "5", "-1\n", "99999999999999999999\n", "281474976710657\n"] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("next_run"), text).unwrap();
             let opened = Ledger::open(dir.path());

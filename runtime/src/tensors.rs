@@ -1,10 +1,12 @@
 //! Inputs and outputs as `.npy` and `.npz` files.
 
+mod header;
+
 use crate::client::Output;
-use mpcc_ir::files::{check_writable, write_atomically};
+use mpcc_ir::files::{check_writable, write_secret};
 use mpcc_ir::plan::{InputPort, Plan};
 use mpcc_ir::shape::Shape;
-use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::npz::{NpzArchive, NpzWriter, file_name_from_array_name};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder as _};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -57,24 +59,27 @@ pub fn read_inputs(plan: &Plan, arguments: &[String]) -> Result<Vec<Vec<f32>>, T
         let (name, path) = argument.split_once('@').ok_or_else(bad)?;
         let path = Path::new(path);
         let zipped = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
-        let tensors = match (name.strip_suffix('='), zipped) {
-            (Some(name), false) => vec![(port(plan, name)?, read_npy(path)?)],
-            (Some(name), true) => vec![(port(plan, name)?, read_npz(path, name)?)],
-            (None, false) if name.is_empty() && plan.inputs.len() == 1 => {
-                vec![(&plan.inputs[0], read_npy(path)?)]
+        let ports: Vec<&InputPort> = match name.strip_suffix('=') {
+            Some(name) => vec![port(plan, name)?],
+            None if name.is_empty() && (zipped || plan.inputs.len() == 1) => {
+                plan.inputs.iter().collect()
             }
-            (None, true) if name.is_empty() => {
-                let each = plan.inputs.iter().map(|port| Ok((port, read_npz(path, &port.name)?)));
-                each.collect::<Result<_, TensorError>>()?
-            }
-            _ => return Err(bad()),
+            None => return Err(bad()),
         };
-        for (port, (shape, values)) in tensors {
-            if !same_extents(&shape, &port.shape) {
+        for port in ports {
+            let accept = |found: &Shape| {
+                if same_extents(found, &port.shape) {
+                    return Ok(());
+                }
                 let (path, name) = (path.to_owned(), port.name.clone());
-                let expected = port.shape.clone();
-                return Err(TensorError::Shape { path, name, found: shape, expected });
-            }
+                let (found, expected) = (found.clone(), port.shape.clone());
+                Err(TensorError::Shape { path, name, found, expected })
+            };
+            let (_, values) = if zipped {
+                read_npz_if(path, &port.name, accept)?
+            } else {
+                read_npy_if(path, accept)?
+            };
             if found.insert(&port.name, values).is_some() {
                 return Err(TensorError::Twice { name: port.name.clone() });
             }
@@ -120,7 +125,7 @@ pub fn check_output_file(path: &Path, plan: &Plan) -> Result<(), TensorError> {
 /// [`TensorError::Ending`] or [`TensorError::Write`].
 pub fn write_outputs(path: &Path, outputs: &[Output]) -> Result<(), TensorError> {
     let ending = ending(path, outputs.len())?;
-    let written = write_atomically(path, |file| match (ending, outputs) {
+    let written = write_secret(path, |file| match (ending, outputs) {
         (Ending::Npy, [output]) => write_npy(file, output),
         _ => write_npz(file, outputs),
     });
@@ -187,9 +192,15 @@ fn same_extents(a: &Shape, b: &Shape) -> bool {
 /// # Errors
 /// The file cannot be read, or holds something else.
 pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
-    let mut file = BufReader::new(open(path)?);
-    let npy = NpyFile::new(&mut file).map_err(|e| malformed(path, ".npy", e))?;
-    to_floats(path, ".npy", npy)
+    read_npy_if(path, |_| Ok(()))
+}
+
+/// As [`read_npy`], if `accept` takes the shape: it is asked before there is memory for the values.
+fn read_npy_if(
+    path: &Path,
+    accept: impl FnOnce(&Shape) -> Result<(), TensorError>,
+) -> Result<(Shape, Vec<f32>), TensorError> {
+    to_floats(path, ".npy", BufReader::new(open(path)?), accept)
 }
 
 /// Reads one array of an `.npz` file.
@@ -197,6 +208,15 @@ pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
 /// # Errors
 /// As [`read_npy`], and where there is no such array.
 pub fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorError> {
+    read_npz_if(path, name, |_| Ok(()))
+}
+
+/// As [`read_npz`], if `accept` takes the shape.
+fn read_npz_if(
+    path: &Path,
+    name: &str,
+    accept: impl FnOnce(&Shape) -> Result<(), TensorError>,
+) -> Result<(Shape, Vec<f32>), TensorError> {
     let failed = |source| malformed(path, ".npz", source);
     let mut archive = NpzArchive::new(BufReader::new(open(path)?)).map_err(failed)?;
     let mut known: Vec<String> = archive.array_names().map(|name| format!("`{name}`")).collect();
@@ -206,8 +226,12 @@ pub fn read_npz(path: &Path, name: &str) -> Result<(Shape, Vec<f32>), TensorErro
         name: name.to_owned(),
         known: known.join(", "),
     };
-    let npy = archive.by_name(name).map_err(failed)?.ok_or_else(missing)?;
-    to_floats(path, ".npz", npy)
+    if !archive.array_names().any(|known| known == name) {
+        return Err(missing());
+    }
+    // `by_name` of the archive of arrays would compute with the header before it can be checked.
+    let member = archive.zip_archive().by_name(&file_name_from_array_name(name));
+    to_floats(path, ".npz", member.map_err(|error| failed(error.into()))?, accept)
 }
 
 fn open(path: &Path) -> Result<File, TensorError> {
@@ -223,16 +247,19 @@ fn malformed(path: &Path, kind: &'static str, source: io::Error) -> TensorError 
 }
 
 /// The values as `f32`, read one by one, so that a header that lies about the size fails at the file's end.
-fn to_floats<R: Read>(
+fn to_floats(
     path: &Path,
     kind: &'static str,
-    npy: NpyFile<R>,
+    file: impl Read,
+    accept: impl FnOnce(&Shape) -> Result<(), TensorError>,
 ) -> Result<(Shape, Vec<f32>), TensorError> {
     let failed = |source| malformed(path, kind, source);
+    let npy = header::checked(file).and_then(NpyFile::new).map_err(failed)?;
     if npy.order() != Order::C && npy.shape().len() > 1 {
         return Err(TensorError::Order { path: path.to_owned() });
     }
     let shape = Shape(npy.shape().iter().map(|&d| d as usize).collect());
+    accept(&shape)?;
     let dtype = npy.dtype();
     let element = match &dtype {
         DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
@@ -329,7 +356,24 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.truncate(bytes.len() - 3);
         std::fs::write(&path, bytes).unwrap();
+        let read = || read_inputs(&plan(), &[format!("a=@{}", path.display())]);
+        assert!(matches!(read(), Err(TensorError::Format { .. })));
+        std::fs::write(&path, header("(9999999999, 9999999999)")).unwrap();
+        assert!(matches!(read(), Err(TensorError::Format { .. })));
+    }
+
+    /// The start of an array of that shape.
+    fn header(shape: &str) -> Vec<u8> {
+        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+        [b"\x93NUMPY\x01\0", &(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn an_array_of_another_shape_is_refused_before_its_values_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        std::fs::write(&path, header("(1073741824,)")).unwrap();
         let read = read_inputs(&plan(), &[format!("a=@{}", path.display())]);
-        assert!(matches!(read, Err(TensorError::Format { .. })));
+        assert!(matches!(read, Err(TensorError::Shape { .. })), "{read:?}");
     }
 }
