@@ -27,8 +27,8 @@ pub(crate) struct Bench {
     /// The model in the clear; a MODEL that is an ONNX file if absent
     #[arg(long, value_name = "MODEL.onnx")]
     compare: Option<PathBuf>,
-    /// Number of private runs that count, and of clear ones before and after; those that begin during the setup, and the
-    /// last ones, beside which fewer are in flight, come on top
+    /// Number of private runs that count, or as many as are in flight if that is more, and of clear ones before and
+    /// after; those that begin during the setup, and the last ones, beside which fewer are in flight, come on top
     #[arg(long, value_name = "R", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Compute threads of each role; the clear model always has one
@@ -138,8 +138,9 @@ impl Spread {
 }
 
 impl Measured<'_> {
-    fn per_run(&self, total: f64) -> f64 {
-        total / self.bench.runs as f64
+    /// Runs that count: those of the steady state, at least as many as are in flight.
+    fn runs(&self) -> usize {
+        self.summary.outcome.report.steady_runs().len()
     }
 
     fn cpu_s(&self) -> f64 {
@@ -165,7 +166,7 @@ impl Measured<'_> {
             let seconds = self.summary.reports.iter().map(|(_, r)| r.steady_runs().get(run));
             seconds.flatten().map(|run| run.offline_s).fold(0.0, f64::max)
         };
-        Spread::of((0..self.summary.outcome.report.steady_runs().len()).map(slowest))
+        Spread::of((0..self.runs()).map(slowest))
     }
 
     fn clear(&self) -> Option<Spread> {
@@ -194,7 +195,7 @@ impl Measured<'_> {
             "ring": self.plan.word.bits(),
             "parties": self.plan.parties,
             "threads": self.bench.threads,
-            "runs": self.bench.runs,
+            "runs": self.runs(),
             "kernels": Cpu::active().name(),
             "online_s": self.online().as_json(),
             "offline_s": self.offline().as_json(),
@@ -226,7 +227,7 @@ impl Measured<'_> {
             self.plan.parties,
             self.bench.threads,
             Cpu::active().name(),
-            self.bench.runs,
+            self.runs(),
         );
         let mut rows = vec![["", "median", "min", "max"].map(String::from)];
         let mut row = |what: &str, spread: &Spread| {
@@ -286,10 +287,9 @@ impl Measured<'_> {
         ];
         let mut rows = vec![heading.map(String::from)];
         let threads = |report: &Report, of: fn(&RunReport) -> f64| {
-            let sum: f64 = report.steady_runs().iter().map(of).sum();
             // A client has no compute threads.
             let shown = report.role != Role::Client.to_string();
-            if shown { format!("{:.4}", self.per_run(sum)) } else { String::new() }
+            if shown { format!("{:.4}", mean(report, of)) } else { String::new() }
         };
         for (role, report) in self.summary.everyone() {
             let sent = &report.sent_bytes;
@@ -313,4 +313,10 @@ impl Measured<'_> {
             );
         }
     }
+}
+
+/// Mean of a figure over a role's runs that count.
+fn mean(report: &Report, of: fn(&RunReport) -> f64) -> f64 {
+    let runs = report.steady_runs();
+    runs.iter().map(of).sum::<f64>() / runs.len().max(1) as f64
 }

@@ -202,4 +202,5 @@ fn bench_measures_throughput() {
     assert!(one["s_per_run"].is_null(), "{one}");
     let one = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 1 --depth 4 --json");
     assert!(one["s_per_run"].as_f64().unwrap() > 0.0, "{one}");
+    assert_eq!(one["runs"], 4, "a whole group of those in flight counts");
 }
