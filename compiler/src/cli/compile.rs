@@ -8,7 +8,7 @@ use mpcc_compiler::import::{Limits, read_path};
 use mpcc_compiler::lower::FormatReport;
 use mpcc_ir::codec;
 use mpcc_ir::files::{cannot_write, check_writable};
-use mpcc_ir::plan::Role;
+use mpcc_ir::plan::Phase;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub(crate) struct Compile {
 }
 
 /// How many tensors the report lists.
-const LEAST_HEADROOM: usize = 5;
+const SHOWN_TENSORS: usize = 5;
 
 impl Compile {
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -87,17 +87,18 @@ pub(crate) fn weights_path(plan: &Path) -> PathBuf {
 
 fn summary(compiled: &Compiled, path: &Path) -> String {
     let plan = &compiled.plan;
+    let sent = plan.compute_parties().map(|party| plan.sent_bytes(party, Phase::Online));
     let mut out = String::new();
     let _ = writeln!(out, "plan     {}", path.display());
     let _ = writeln!(out, "weights  {} (keep it secret)", weights_path(path).display());
     let _ = writeln!(
         out,
-        "ring {}, {} compute parties, weights {}; {} rounds, {} sent online by each party",
+        "ring {}, {} compute parties, weights {}; {} rounds, at most {} sent online by a compute party",
         plan.word.bits(),
         plan.parties,
         plan.weights,
         plan.rounds(),
-        megabytes(plan.sent_bytes(Role::Party(1), mpcc_ir::plan::Phase::Online)),
+        megabytes(sent.max().unwrap_or(0)),
     );
     for (port, error) in plan.outputs.iter().zip(&compiled.formats.output_error) {
         let _ = writeln!(out, "output `{}`: expected error about {error:.2e}", port.name);
@@ -105,7 +106,7 @@ fn summary(compiled: &Compiled, path: &Path) -> String {
     let _ = writeln!(out, "\ntensors with the least headroom:");
     let mut rows =
         vec![["tensor", "format", "calibrated range", "limit", "bits"].map(String::from)];
-    for h in compiled.formats.headroom.iter().take(LEAST_HEADROOM) {
+    for h in compiled.formats.headroom.iter().take(SHOWN_TENSORS) {
         let (lo, hi) = (h.lo, h.hi);
         rows.push([
             h.tensor.clone(),
