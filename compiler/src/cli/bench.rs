@@ -151,11 +151,6 @@ impl Measured<'_> {
         report.cpu_s_per_run().unwrap_or_default()
     }
 
-    /// Seconds from one output to the next.
-    fn wall_s(&self) -> f64 {
-        self.summary.outcome.s_per_run().unwrap_or_default()
-    }
-
     fn online(&self) -> Spread {
         Spread::of(self.summary.outcome.report.steady_runs().iter().map(|run| run.online_s))
     }
@@ -199,7 +194,6 @@ impl Measured<'_> {
             "kernels": Cpu::active().name(),
             "online_s": self.online().as_json(),
             "offline_s": self.offline().as_json(),
-            "wall_s": self.wall_s(),
             "first_output_s": self.summary.outcome.first_output_s(),
             "setup_s": self.summary.setup_s(),
             "cpu_s": self.cpu_s(),
@@ -243,8 +237,7 @@ impl Measured<'_> {
         super::table(&mut out, &rows);
         let _ = writeln!(
             out,
-            "\n{:.4} s a run in all; {:.3} CPU s a run in all roles; {} rounds",
-            self.wall_s(),
+            "\n{:.3} CPU s a run in all roles; {} rounds",
             self.cpu_s(),
             self.summary.rounds(),
         );
@@ -306,12 +299,10 @@ impl Measured<'_> {
             ]);
         }
         super::table(out, &rows);
-        if self.summary.everyone().any(|(role, _)| role == Role::Dealer.to_string()) {
-            let _ = writeln!(
-                out,
-                "busy, wait: seconds of compute threads a run; online, offline, setup: bytes sent"
-            );
-        }
+        let _ = writeln!(
+            out,
+            "busy, wait: seconds of compute threads a run; online, offline, setup: bytes sent"
+        );
     }
 }
 

@@ -143,7 +143,7 @@ fn bench_measures_beside_the_clear_model() {
     let site = Site::new();
     let said = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 3 --json");
     let keys = said.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s depth first_output_s kernels largest link lower_bound_s lower_bound_s_per_run max_abs_err model offline_s online_per_clear online_s parties predicted_err predicted_offline_s predicted_s predicted_s_per_run ring role_online_s roles rounds runs runs_per_s s_per_run schedule setup_s threads wait_s wall_s wire_s");
+    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s depth first_output_s kernels largest link lower_bound_s lower_bound_s_per_run max_abs_err model offline_s online_per_clear online_s parties predicted_err predicted_offline_s predicted_s predicted_s_per_run ring role_online_s roles rounds runs runs_per_s s_per_run schedule setup_s threads wait_s wire_s");
     for figure in ["online_s", "offline_s", "clear_s"] {
         let spread = ["min", "median", "max"].map(|of| said[figure][of].as_f64().unwrap());
         assert!(spread.is_sorted() && spread[0] > 0.0, "{figure}: {spread:?}");
