@@ -87,7 +87,8 @@ def send(path):
         json.dump([{"kb": size / 1e3, "us": us} for size, us in zip([SMALL, LARGE], medians)], file)
 
 
-if os.environ["NETLAB_PARTY"] == "0":
-    receive()
-else:
-    send(sys.argv[1])
+if __name__ == "__main__":
+    if os.environ["NETLAB_PARTY"] == "0":
+        receive()
+    else:
+        send(sys.argv[1])

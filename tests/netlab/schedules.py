@@ -81,8 +81,13 @@ def transport(options, folder, link):
     call(options.prefix + lab + ["--", sys.executable, program, report])
     with open(report) as file:
         small, large = json.load(file)
-    per_kb = [(of_large - of_small) / (large["kb"] - small["kb"]) for of_small, of_large in zip(small["us"], large["us"])]
-    return [(of_small - rate * small["kb"], rate) for of_small, rate in zip(small["us"], per_kb)]
+    return [cost(small["kb"], us, large["kb"], large_us) for us, large_us in zip(small["us"], large["us"])]
+
+
+def cost(small_kb, small_us, large_kb, large_us):
+    """Microseconds for a message and for a kilobyte of it, neither below zero; as `mpcc profile machine` works them out."""
+    us_per_kb = max((large_us - small_us) / (large_kb - small_kb), 0.0)
+    return max(small_us - us_per_kb * small_kb, 0.0), us_per_kb
 
 
 def profile(options, folder, link):
@@ -92,7 +97,7 @@ def profile(options, folder, link):
     for name, costs in zip(["send", "carry", "receive"], transport(options, folder, link)):
         for unit, value in zip(["us", "us_per_kb"], costs):
             text = re.sub(rf"(?m)^{name}_{unit} = .*\n", "", text)
-            text = f"{name}_{unit} = {max(value, 0.0):.3g}\n{text}"
+            text = f"{name}_{unit} = {value:.3g}\n{text}"
     path = os.path.join(folder, f"{link}.toml")
     with open(path, "w") as file:
         file.write(text)
@@ -100,7 +105,8 @@ def profile(options, folder, link):
 
 
 def measure(options, machine, model, inputs, link, schedule, depth):
-    """Milliseconds, predicted, measured and least possible: online, and of a run in steady state; to the first output."""
+    """Milliseconds online and of a run in steady state, each predicted, measured and least possible, with None for what is
+    not known; milliseconds to the first output; and the share of a core that the emulator took."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         plan = os.path.join(folder, "m.plan")
         command = [options.mpcc, "compile", model, "-o", plan, "--link", link, "--ring", "32"]
@@ -114,7 +120,8 @@ def measure(options, machine, model, inputs, link, schedule, depth):
         name = explained["inputs"][0]["name"]
         given = f"-i {name}=@{os.path.abspath(inputs)}" if inputs else ""
         # Some are in flight while the others start, or end.
-        runs = max(options.runs, depth) + 2 * depth - 1
+        counted = max(options.runs, depth)
+        runs = counted + 2 * depth - 1
         report = os.path.join(folder, "lab.json")
         lab = [options.netlab, "run", "--parties", "4", *lab_options(link)]
         lab += ["--timeout", "1800", "--json", report]
@@ -124,22 +131,17 @@ def measure(options, machine, model, inputs, link, schedule, depth):
             call(options.prefix + lab + ["--", "sh", "-c", shell], cwd=folder)
         with open(os.path.join(folder, "client.json")) as file:
             client = json.load(file)
-        online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth : depth + options.runs]]
-        per_run = (client["s_per_run"] or 0.0) * 1e3
+        online = [run["online_s"] * 1e3 for run in client["report"]["runs"][depth : depth + counted]]
+        per_run = client["s_per_run"] and client["s_per_run"] * 1e3
         latency = (forecast["online_ms_in_flight"], statistics.median(online), forecast["lower_bound_ms"])
         throughput = (forecast["predicted_ms_per_run"], per_run, forecast["lower_bound_ms_per_run"])
         if options.stored:
             # Predictions are for a live dealer; without one, the busiest party's uplink remains.
             sent = [role["sent_bytes"] for role in map(explained["roles"].get, ["P0", "P1"])]
             most = max(of_party["offline"] + of_party["online"] for of_party in sent)
-            throughput = (0.0, per_run, max(most / bytes_per_ms(explained, forecast), forecast["lower_bound_ms"] / depth))
+            uplink_ms = most / forecast["bytes_per_us"] / 1e3
+            throughput = (None, per_run, max(uplink_ms, forecast["lower_bound_ms"] / depth))
         return latency, throughput, client["first_output_s"] * 1e3, relay_share(report)
-
-
-def bytes_per_ms(explained, forecast):
-    """What an uplink carries: the plan says how long the busiest one is in use online."""
-    sent = [role["sent_bytes"]["online"] for role in explained["roles"].values()]
-    return max(sent) / forecast["wire_ms"]
 
 
 def relay_share(path):
@@ -148,6 +150,11 @@ def relay_share(path):
         lab = json.load(file)
     relay, wall = lab.get("relay_cpu_s"), lab.get("wall_s")
     return relay / wall if relay is not None and wall else None
+
+
+def shown(ms):
+    """Milliseconds in a table; None is a dash."""
+    return "-" if ms is None else f"{ms:.1f}"
 
 
 def main():
@@ -160,7 +167,7 @@ def main():
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="cores that all hosts share")
     parser.add_argument("--link", action="append", help="netlab profile or RATE,RTT; several times for several")
     parser.add_argument("--cell", action="append", help="SCHEDULE:DEPTH, several times for several")
-    parser.add_argument("--runs", type=int, default=5, help="measured runs; others come before and after, as many as are in flight")
+    parser.add_argument("--runs", type=int, default=5, help="measured runs, at least as many as are in flight; others come before and after")
     parser.add_argument("--stored", action="store_true", help="fill a store first, and run without the dealer")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", help="where plans and states go for the time being")
@@ -181,9 +188,10 @@ def main():
             online, run, first, relay = measure(options, machines[link], model, inputs, link, schedule, int(depth))
             columns = [os.path.basename(model).removesuffix(".onnx"), link, f"{schedule}, {depth}"]
             for predicted, measured, bound in [online, run]:
-                columns += [f"{predicted:.1f} / {measured:.1f}", f"{bound:.1f}"]
+                columns += [f"{shown(predicted)} / {shown(measured)}", shown(bound)]
             columns += [f"{first:.0f}", "-" if relay is None else f"{relay:.0%}"]
             print("| " + " | ".join(columns) + " |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -97,6 +97,7 @@ fn forecast_json(forecast: &Forecast, depth: u8) -> Value {
     json!({
         "schedule": forecast.schedule,
         "link": forecast.link,
+        "bytes_per_us": forecast.bytes_per_us,
         "kernels": forecast.kernels,
         "threads": forecast.threads,
         "cores": forecast.cores,

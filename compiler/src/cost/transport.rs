@@ -39,6 +39,7 @@ pub(super) struct Cost {
 impl Transport {
     pub(super) fn measure() -> Result<Self> {
         let (small, large) = (one_by_one(SMALL)?, one_by_one(LARGE)?);
+        // `tests/netlab/schedules.py` works out what emulated links cost in the same way.
         let cost = |end: usize| {
             let kb = |(bytes, _): (usize, u32)| bytes as f64 / 1e3;
             let us_per_kb = ((large[end] - small[end]) / (kb(LARGE) - kb(SMALL))).max(0.0);
