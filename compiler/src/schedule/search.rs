@@ -1,8 +1,9 @@
 //! How finely to cut: plays the plan under many choices, and keeps the one predicted to take least.
 //!
-//! First everything alike, then class by class and product by product, those with most to send or to
-//! compute first. A choice stays where it saves time by itself; the order and the number of plans
-//! that are tried depend on the program alone, so the same model gives the same plan.
+//! What a plan takes is weighted: its online time, with a small part of its offline time. First everything is cut
+//! alike, then class by class and product by product, those with most to send or to compute first. A choice stays
+//! where it saves time by itself; the order and the number of plans that are tried depend on the program alone, so
+//! the same model gives the same plan.
 
 use super::project::Work;
 use super::splits::Splits;
@@ -64,30 +65,53 @@ enum Choice {
     Product(Id),
 }
 
+/// What a plan is predicted to take.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Microseconds of the online phase.
+    online_us: f64,
+    /// The same with [`OFFLINE`] times those of the offline phase: what plans are compared by.
+    weighted_us: f64,
+}
+
+impl Cost {
+    /// Any plan takes less.
+    const MOST: Self = Self { online_us: f64::INFINITY, weighted_us: f64::INFINITY };
+
+    fn of(plan: &Plan, setting: &Setting) -> Self {
+        let [offline_us, online_us] = predict::times_us(plan, setting);
+        Self { online_us, weighted_us: online_us + OFFLINE * offline_us }
+    }
+}
+
 struct Search<'a> {
     base: &'a Base<'a>,
     setting: &'a Setting,
     splits: Splits,
-    /// Predicted microseconds of the best so far.
-    cost: f64,
+    /// Of the best so far.
+    cost: Cost,
     left: usize,
-    /// The number chosen, and what the next best saves or loses, in microseconds.
+    /// The number chosen, and microseconds of the online phase that the best other number would add.
     chosen: BTreeMap<Choice, (usize, f64)>,
 }
 
 impl<'a> Search<'a> {
     fn new(base: &'a Base<'a>, setting: &'a Setting) -> Self {
         let splits = Splits::even(base.classes, 1);
-        let (cost, chosen) = (f64::INFINITY, BTreeMap::new());
+        let (cost, chosen) = (Cost::MOST, BTreeMap::new());
         Self { base, setting, splits, cost, left: BUDGET, chosen }
     }
 
-    /// Predicted microseconds of a plan that is cut like this.
-    fn try_out(&mut self, splits: &Splits) -> f64 {
-        let (plan, _) = self.base.draft(splits);
+    /// Plays a plan that is cut like this, and keeps it if it takes so much less that it shows. What it takes.
+    fn try_out(&mut self, splits: Splits) -> Cost {
+        let (plan, _) = self.base.draft(&splits);
         let steps: usize = plan.roles.iter().map(|r| r.offline.len() + r.online.len()).sum();
         self.left = self.left.saturating_sub(steps);
-        cost(&plan, self.setting)
+        let cost = Cost::of(&plan, self.setting);
+        if cost.weighted_us < self.cost.weighted_us * (1.0 - WORTH) {
+            (self.cost, self.splits) = (cost, splits);
+        }
+        cost
     }
 
     /// The same number of chunks everywhere or chunks of the same size, then so many parts of products, then as
@@ -96,10 +120,10 @@ impl<'a> Search<'a> {
         let even = COUNTS.map(|count| Splits::even(self.base.classes, count));
         let sized = SIZES.map(|size| self.sized(size));
         for splits in even.into_iter().chain(sized) {
-            self.keep_if_better(splits.with_most_parts(Some(MIDDLING)));
+            self.try_out(splits.with_most_parts(Some(MIDDLING)));
         }
         for most_parts in [None, Some(1), Some(2), Some(8), Some(16)] {
-            self.keep_if_better(self.splits.clone().with_most_parts(most_parts));
+            self.try_out(self.splits.clone().with_most_parts(most_parts));
         }
         if self.base.options.overlap != Overlap::Pipelined {
             return;
@@ -107,12 +131,12 @@ impl<'a> Search<'a> {
         for ahead in AHEAD {
             let mut splits = self.splits.clone();
             splits.ahead = Some(ahead);
-            self.keep_if_better(splits);
+            self.try_out(splits);
         }
         // Small programs can be in each other's way: then the pipeline is to be no slower than none.
-        self.keep_if_better(self.splits.clone().with_overlap(Overlap::Layer));
+        self.try_out(self.splits.clone().with_overlap(Overlap::Layer));
         let whole = Splits::even(self.base.classes, 1);
-        self.keep_if_better(whole.with_overlap(Overlap::Sequential));
+        self.try_out(whole.with_overlap(Overlap::Sequential));
     }
 
     /// Chunks of about so many elements.
@@ -124,18 +148,11 @@ impl<'a> Search<'a> {
         splits
     }
 
-    fn keep_if_better(&mut self, splits: Splits) {
-        let cost = self.try_out(&splits);
-        if self.cost == f64::INFINITY || cost < self.cost * (1.0 - WORTH) {
-            (self.cost, self.splits) = (cost, splits);
-        }
-    }
-
     fn one_by_one(&mut self) {
         for choice in self.choices() {
             let start = self.splits.clone();
             let now = self.count(choice);
-            let mut tried: Vec<(usize, f64)> = vec![(now, self.cost)];
+            let mut tried = vec![(now, self.cost)];
             // Whole, for comparison, and what is next to the present number.
             let near = |count: &usize| *count == 1 || *count == now / 2 || *count == now * 2;
             for count in COUNTS.into_iter().filter(|count| *count != now && near(count)) {
@@ -144,29 +161,19 @@ impl<'a> Search<'a> {
                 }
                 let mut splits = start.clone();
                 set(&mut splits, choice, count);
-                let cost = self.try_out(&splits);
-                tried.push((count, cost));
-                if cost < self.cost - self.cost * WORTH {
-                    (self.cost, self.splits) = (cost, splits);
-                }
+                tried.push((count, self.try_out(splits)));
             }
             self.explain(choice, &tried);
         }
     }
 
     /// Records what the choice saves against leaving it whole, or what cutting it would add.
-    fn explain(&mut self, choice: Choice, tried: &[(usize, f64)]) {
+    fn explain(&mut self, choice: Choice, tried: &[(usize, Cost)]) {
         let count = self.count(choice);
-        let cost_of =
-            |wanted: usize| tried.iter().find(|(n, _)| *n == wanted).map(|(_, cost)| *cost);
-        let least_cut = tried
-            .iter()
-            .filter(|(n, _)| *n > 1)
-            .map(|(_, cost)| *cost)
-            .fold(f64::INFINITY, f64::min);
-        let own = cost_of(count).unwrap_or(self.cost);
-        let other = if count > 1 { cost_of(1).unwrap_or(own) } else { least_cut };
-        self.chosen.insert(choice, (count, other - own));
+        let others = tried.iter().filter(|(n, _)| (*n > 1) != (count > 1)).map(|(_, cost)| cost);
+        let other = others.min_by(|a, b| a.weighted_us.total_cmp(&b.weighted_us));
+        let added_us = other.unwrap_or(&self.cost).online_us - self.cost.online_us;
+        self.chosen.insert(choice, (count, added_us));
     }
 
     fn count(&self, choice: Choice) -> usize {
@@ -188,9 +195,6 @@ impl<'a> Search<'a> {
                     group.bytes(group.elements) as u64;
             }
         }
-        for (view, _) in self.products() {
-            sizes.insert(Choice::Product(view), 0);
-        }
         let (plan, _) = self.base.draft(&Splits::even(self.base.classes, 1));
         let costs = crate::cost::StepCosts::new(&self.setting.machine, &plan);
         // Products are weighed by what the link could send in the time that they take.
@@ -198,7 +202,7 @@ impl<'a> Search<'a> {
             let bytes = op_us * self.setting.link.bytes_per_us();
             sizes.insert(Choice::Product(view), bytes as u64);
         }
-        let worth = self.cost * SMALL * self.setting.link.bytes_per_us();
+        let worth = self.cost.weighted_us * SMALL * self.setting.link.bytes_per_us();
         let mut choices: Vec<(u64, Choice)> = sizes
             .into_iter()
             .map(|(choice, size)| (size, choice))
@@ -278,17 +282,13 @@ fn set(splits: &mut Splits, choice: Choice, count: usize) {
     }
 }
 
-fn said(what: &str, (count, saved): (usize, f64)) -> String {
-    let ms = saved.abs() / 1e3;
-    match (count, saved >= 0.0) {
-        (1, true) => format!("{what} whole: a split would add {ms:.2} ms"),
-        (1, false) => format!("{what} whole: a split would save only {ms:.2} ms"),
-        (n, true) => format!("{what} {n}: saves {ms:.2} ms"),
-        (n, false) => format!("{what} {n}: adds {ms:.2} ms here"),
+/// A choice, and what it does to the online phase: `added_us` are the microseconds that the other choice would add.
+fn said(what: &str, (count, added_us): (usize, f64)) -> String {
+    let ms = added_us.abs() / 1e3;
+    match (count, added_us >= 0.0) {
+        (1, true) => format!("{what} whole: a split would add {ms:.2} ms online"),
+        (1, false) => format!("{what} whole: a split would save only {ms:.2} ms online"),
+        (n, true) => format!("{what} {n}: saves {ms:.2} ms online"),
+        (n, false) => format!("{what} {n}: adds {ms:.2} ms online here"),
     }
-}
-
-fn cost(plan: &Plan, setting: &Setting) -> f64 {
-    let [offline, online] = predict::times_us(plan, setting);
-    online + OFFLINE * offline
 }
