@@ -240,7 +240,7 @@ impl Emitter<'_> {
     /// Sends what a chunk of a segment has completed.
     fn send_sinks(&mut self, slot: Slot, segment: &Segment, chunk: usize, last: bool) {
         let Some(sink) = segment.sinks.first() else { return };
-        let split = self.traffic.groups[&sink.payload].split;
+        let split = self.traffic.groups[&sink.payload].is_split();
         if split || last {
             let message_chunk = if split { chunk } else { 0 };
             let src = self.own(sink.payload, message_chunk);
@@ -259,13 +259,13 @@ impl Emitter<'_> {
             Source::Own(payload, member) => {
                 let group = &self.traffic.groups[&payload];
                 let (at, len) = plane(group, member, first, count);
-                let message_chunk = if group.split { chunk } else { 0 };
+                let message_chunk = if group.is_split() { chunk } else { 0 };
                 sub_span(self.own(payload, message_chunk), at, len)
             }
             Source::Received(payload, member, from) => {
                 let group = &self.traffic.groups[&payload];
                 let (at, len) = plane(group, member, first, count);
-                let message_chunk = if group.split { chunk } else { 0 };
+                let message_chunk = if group.is_split() { chunk } else { 0 };
                 sub_span(self.received(payload, from, message_chunk), at, len)
             }
         }
@@ -378,7 +378,7 @@ fn sub_span(span: Span, at: u64, len: u64) -> Span {
 fn plane(group: &Group, member: usize, first: usize, count: usize) -> (u64, u64) {
     let bits = usize::from(group.bits[member]);
     let len = (count * bits).div_ceil(8);
-    let at = if group.split {
+    let at = if group.is_split() {
         group.plane(member, count).0
     } else {
         group.plane(member, group.elements).0 + first * bits / 8

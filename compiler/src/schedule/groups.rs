@@ -58,9 +58,6 @@ pub(super) struct Group {
     /// Bits per element of each member.
     pub(super) bits: Vec<u8>,
     pub(super) elements: usize,
-    /// First element and count of each chunk; one message each. A payload that is not split has one
-    /// message and is nevertheless worked on chunk by chunk.
-    pub(super) split: bool,
     pub(super) origin: u32,
     pub(super) depth: u32,
     /// What is split alike, see [`super::splits`].
@@ -68,6 +65,12 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether each chunk has a message of its own. A group that is not split has one message, and is worked on chunk
+    /// by chunk all the same.
+    pub(super) fn is_split(&self) -> bool {
+        matches!(self.payload, Payload::Open(_) | Payload::Deal(_))
+    }
+
     /// Bytes of `member` in a message of `count` elements, and where they start.
     pub(super) fn plane(&self, member: usize, count: usize) -> (usize, usize) {
         let bytes = |bits: &u8| (count * usize::from(*bits)).div_ceil(8);
@@ -98,9 +101,9 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// First element and count of the chunks of a group that travel on their own.
+    /// First element and count of what each message of a group carries.
     pub(super) fn ranges(&self, group: &Group) -> Vec<(usize, usize)> {
-        if group.split {
+        if group.is_split() {
             self.class_ranges(group.elements, group.class)
         } else {
             vec![(0, group.elements)]
@@ -177,36 +180,30 @@ impl Traffic {
                     let payload = if open { Payload::Open(number) } else { Payload::Deal(number) };
                     let zeros = if let Op::Deal { zeros, .. } = node.op { zeros } else { 0 };
                     let depth = depths[id.index()] - u32::from(open);
-                    self.add(
-                        payload,
-                        id,
-                        node.ty.elem.bits() - zeros,
-                        elements,
-                        true,
-                        (origin, depth),
-                    );
+                    let bits = node.ty.elem.bits() - zeros;
+                    self.add(payload, id, bits, elements, (origin, depth));
                 }
                 Op::InputDelta { port } => {
                     let bits = model.inputs[port.index()].ring;
                     let (at, mask) = ((origin, 0), node.args[0]);
-                    self.add(Payload::Input(port.0), id, bits, elements, false, at);
-                    self.add(Payload::InputMask(port.0), mask, bits, elements, false, at);
+                    self.add(Payload::Input(port.0), id, bits, elements, at);
+                    self.add(Payload::InputMask(port.0), mask, bits, elements, at);
                 }
                 Op::WeightDelta { param } if used[id.index()] > 0 => {
                     let (bits, at) = (node.ty.elem.bits(), (origin, 0));
-                    self.add(Payload::Weight(param.0), id, bits, elements, false, at);
+                    self.add(Payload::Weight(param.0), id, bits, elements, at);
                     if self.weights == WeightsMode::Owner {
                         let payload = Payload::WeightMask(param.0);
-                        self.add(payload, node.args[0], bits, elements, false, at);
+                        self.add(payload, node.args[0], bits, elements, at);
                     }
                 }
                 Op::Reveal { port } => {
                     let bits = node.ty.elem.bits();
                     let at = (origin, depths[id.index()]);
                     let payload = Payload::RevealMasked(port.0);
-                    self.add(payload, node.args[0], bits, elements, false, at);
+                    self.add(payload, node.args[0], bits, elements, at);
                     let payload = Payload::RevealShare(port.0);
-                    self.add(payload, node.args[1], bits, elements, false, at);
+                    self.add(payload, node.args[1], bits, elements, at);
                 }
                 _ => {}
             }
@@ -219,7 +216,6 @@ impl Traffic {
         id: Id,
         bits: u8,
         elements: usize,
-        split: bool,
         (origin, depth): (u32, u32),
     ) {
         let group = self.groups.entry(payload).or_insert_with(|| Group {
@@ -227,12 +223,11 @@ impl Traffic {
             members: Vec::new(),
             bits: Vec::new(),
             elements,
-            split,
             origin,
             depth,
             class: 0,
         });
-        if matches!(payload, Payload::Open(_) | Payload::Deal(_)) {
+        if group.is_split() {
             self.member.insert(id, (payload, group.members.len()));
         }
         group.members.push(id);
@@ -276,7 +271,7 @@ impl Traffic {
         if self.ahead.contains(&(payload, from)) { Phase::Offline } else { class(payload).0 }
     }
 
-    /// Numbers and receivers of the messages of a payload's chunk that a role sends.
+    /// Numbers of the messages of a payload's chunk that a role sends.
     pub(super) fn sent_by(&self, payload: Payload, chunk: usize, from: Role) -> Vec<u32> {
         let range = (payload, chunk, from, Role::Party(0))..;
         let same =
@@ -290,7 +285,7 @@ impl Traffic {
         received.map(|&(payload, chunk, from, _)| (payload, chunk, from))
     }
 
-    /// All messages of a payload: number and receiver.
+    /// Numbers of all messages of a payload, in the order of chunks, senders and receivers.
     fn sent(&self, payload: Payload) -> Vec<u32> {
         let range = (payload, 0, Role::Party(0), Role::Party(0))..;
         let same = self.ids.range(range).take_while(|((p, ..), _)| *p == payload);

@@ -142,7 +142,7 @@ impl<'a> Search<'a> {
     /// Chunks of about so many elements.
     fn sized(&self, size: usize) -> Splits {
         let mut splits = Splits::even(self.base.classes, 1);
-        for group in self.base.traffic.groups.values().filter(|group| group.split) {
+        for group in self.base.traffic.groups.values().filter(|group| group.is_split()) {
             splits.set_chunks(group.class, group.elements.div_ceil(size));
         }
         splits
@@ -189,7 +189,7 @@ impl<'a> Search<'a> {
     /// Everything worth trying, the largest first.
     fn choices(&self) -> Vec<Choice> {
         let mut sizes: BTreeMap<Choice, u64> = BTreeMap::new();
-        for group in self.base.traffic.groups.values().filter(|group| group.split) {
+        for group in self.base.traffic.groups.values().filter(|group| group.is_split()) {
             if group.elements > super::MIN_CHUNK {
                 *sizes.entry(Choice::Class(group.class)).or_default() +=
                     group.bytes(group.elements) as u64;
@@ -253,7 +253,7 @@ impl<'a> Search<'a> {
                 words.push(said("product", *chosen));
             }
         }
-        for group in self.base.traffic.groups.values().filter(|group| group.split) {
+        for group in self.base.traffic.groups.values().filter(|group| group.is_split()) {
             let Some(words) = words.get_mut(self.base.layer(group.origin) as usize) else {
                 continue;
             };
