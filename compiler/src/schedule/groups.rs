@@ -91,7 +91,8 @@ pub(super) struct Traffic {
     pub(super) member: BTreeMap<Id, (Payload, usize)>,
     pub(super) messages: Vec<Message>,
     ids: BTreeMap<(Payload, usize, Role, Role), u32>,
-    pub(super) weights: WeightsMode,
+    parties: Vec<Role>,
+    weights: WeightsMode,
     /// Openings that a party can send before the run's input is there.
     pub(super) ahead: BTreeSet<(Payload, Role)>,
     /// Openings of which nobody but `P_0` learns the value and nobody gets `P_0`'s part, which then needs no mask.
@@ -133,6 +134,7 @@ impl Traffic {
             member: BTreeMap::new(),
             messages: Vec::new(),
             ids: BTreeMap::new(),
+            parties: (0..options.parties).map(Role::Party).collect(),
             weights: options.weights,
             ahead: BTreeSet::new(),
             kept: BTreeSet::new(),
@@ -240,13 +242,11 @@ impl Traffic {
         &mut self,
         masked: &MaskedProgram,
         wanted: &BTreeSet<(Payload, Role, Role)>,
-        options: ScheduleOptions,
     ) {
-        let parties: Vec<Role> = (0..options.parties).map(Role::Party).collect();
         for (payload, group) in &self.groups {
-            let mut routes = routes(*payload, &parties, options.weights);
+            let mut routes = self.routes(*payload);
             routes.retain(|(from, to)| {
-                !parties.contains(to) || wanted.contains(&(*payload, *from, *to))
+                !self.parties.contains(to) || wanted.contains(&(*payload, *from, *to))
             });
             let layer = masked.nodes.get(group.origin as usize).and_then(|n| n.origin);
             for (chunk, (_, count)) in self.ranges(group).into_iter().enumerate() {
@@ -259,6 +259,39 @@ impl Traffic {
                 }
             }
         }
+    }
+
+    /// Who sends a payload to whom, if all want it.
+    fn routes(&self, payload: Payload) -> Vec<(Role, Role)> {
+        let (first, parties) = (Role::Party(0), &self.parties);
+        let others =
+            |from: Role| parties.iter().filter(move |p| **p != from).map(move |p| (from, *p));
+        match payload {
+            Payload::Open(_) => parties.iter().flat_map(|p| others(*p)).collect(),
+            Payload::Deal(_) => {
+                parties.last().map(|last| (Role::Dealer, *last)).into_iter().collect()
+            }
+            Payload::Input(_) => parties.iter().map(|p| (Role::Client, *p)).collect(),
+            Payload::Weight(_) => match self.weights {
+                WeightsMode::Party0 => others(first).collect(),
+                WeightsMode::Owner => parties.iter().map(|p| (Role::Owner, *p)).collect(),
+                WeightsMode::Public => Vec::new(),
+            },
+            Payload::InputMask(_) => vec![(Role::Dealer, Role::Client)],
+            Payload::WeightMask(_) => vec![(Role::Dealer, Role::Owner)],
+            Payload::RevealMasked(_) => vec![(first, Role::Client)],
+            Payload::RevealShare(_) => parties.iter().map(|p| (*p, Role::Client)).collect(),
+        }
+    }
+
+    /// Whether a role sends a payload.
+    pub(super) fn sends(&self, role: Role, payload: Payload) -> bool {
+        self.routes(payload).iter().any(|(from, _)| *from == role)
+    }
+
+    /// Who sends a role a payload that comes from one other role; `None` where nobody does.
+    pub(super) fn sender(&self, payload: Payload, to: Role) -> Option<Role> {
+        self.routes(payload).into_iter().find(|route| route.1 == to).map(|(from, _)| from)
     }
 
     /// The number of a message that exists.
@@ -311,26 +344,6 @@ impl Traffic {
             param.masked = self.sent(Payload::Weight(i));
             param.mask = self.sent(Payload::WeightMask(i)).first().copied();
         }
-    }
-}
-
-/// Who sends a payload to whom.
-fn routes(payload: Payload, parties: &[Role], weights: WeightsMode) -> Vec<(Role, Role)> {
-    let first = Role::Party(0);
-    let others = |from: Role| parties.iter().filter(move |p| **p != from).map(move |p| (from, *p));
-    match payload {
-        Payload::Open(_) => parties.iter().flat_map(|p| others(*p)).collect(),
-        Payload::Deal(_) => parties.last().map(|last| (Role::Dealer, *last)).into_iter().collect(),
-        Payload::Input(_) => parties.iter().map(|p| (Role::Client, *p)).collect(),
-        Payload::Weight(_) => match weights {
-            WeightsMode::Party0 => others(first).collect(),
-            WeightsMode::Owner => parties.iter().map(|p| (Role::Owner, *p)).collect(),
-            WeightsMode::Public => Vec::new(),
-        },
-        Payload::InputMask(_) => vec![(Role::Dealer, Role::Client)],
-        Payload::WeightMask(_) => vec![(Role::Dealer, Role::Owner)],
-        Payload::RevealMasked(_) => vec![(first, Role::Client)],
-        Payload::RevealShare(_) => parties.iter().map(|p| (*p, Role::Client)).collect(),
     }
 }
 

@@ -192,7 +192,7 @@ impl<'a> Base<'a> {
         let options = self.options;
         let mut traffic = self.traffic.clone();
         traffic.splits = splits.clone();
-        traffic.number(self.masked, &self.wanted, options);
+        traffic.number(self.masked, &self.wanted);
         let mut programs = tile::Programs::default();
         let emit = |(role, fused): (&Role, &Fused)| {
             emit::role_plan(fused, &traffic, &mut programs, self.masked, *role, options)

@@ -4,9 +4,9 @@
 //! (those of `P_0` alone) vanish, and with them the products they would have entered.
 
 use super::ScheduleOptions;
-use super::groups::{Payload, Traffic};
+use super::groups::{Payload, Traffic, is_bulk};
 use mpcc_ir::Id;
-use mpcc_ir::plan::{Phase, Role, WeightsMode};
+use mpcc_ir::plan::{Phase, Role};
 use mpcc_ir::shape::Shape;
 use mpcc_ir::views::{Elem, Op, View, ViewsProgram};
 use std::collections::BTreeMap;
@@ -122,22 +122,11 @@ pub(super) fn project(
     projector.out
 }
 
-/// The payloads that a role sends.
-fn sends(payload: Payload, role: Role, weights: WeightsMode) -> bool {
-    match payload {
-        Payload::Open(_) | Payload::RevealShare(_) => role != Role::Dealer,
-        Payload::RevealMasked(_) => role == Role::Party(0),
-        Payload::Weight(_) => role == Role::Party(0) && weights == WeightsMode::Party0,
-        Payload::Deal(_) | Payload::InputMask(_) | Payload::WeightMask(_) => role == Role::Dealer,
-        Payload::Input(_) => false,
-    }
-}
-
 /// What a role needs in order to send what it sends.
 fn needed(views: &ViewsProgram, traffic: &Traffic, role: Role) -> Vec<bool> {
     let mut needed = vec![false; views.nodes.len()];
     for group in traffic.groups.values() {
-        if sends(group.payload, role, traffic.weights) {
+        if traffic.sends(role, group.payload) {
             for id in &group.members {
                 needed[id.index()] = true;
             }
@@ -239,17 +228,14 @@ impl Projector<'_> {
             }
             Op::WeightDelta { param } => {
                 let payload = Payload::Weight(param.0);
-                let from = match self.options.weights {
-                    WeightsMode::Party0 if first => {
-                        let plain = self.param(id, param.0);
-                        let mask = operand?;
-                        return Some(self.map(id, Op::Add, vec![plain, mask]));
-                    }
-                    WeightsMode::Party0 => Role::Party(0),
-                    WeightsMode::Owner | WeightsMode::Public => Role::Owner,
-                };
-                let work = Work::Received { payload, member: 0, from, zeros: 0 };
-                Some(self.push(id, work, vec![], Phase::Setup))
+                if let Some(from) = self.traffic.sender(payload, self.role) {
+                    let work = Work::Received { payload, member: 0, from, zeros: 0 };
+                    return Some(self.push(id, work, vec![], Phase::Setup));
+                }
+                // Who sends it has made it.
+                let mask = operand.filter(|_| self.traffic.sends(self.role, payload))?;
+                let plain = self.param(id, param.0);
+                Some(self.map(id, Op::Add, vec![plain, mask]))
             }
             Op::AtP0 | Op::OfP0 if first => operand,
             Op::AtP0 | Op::OfP0 => None,
@@ -383,11 +369,11 @@ impl Projector<'_> {
         if matches!(op, Op::Add | Op::Sub) && args.len() == 1 {
             return Some(args[0]);
         }
-        if op.is_element_wise() || op == Op::Reshape {
-            Some(self.map(id, op, args))
+        Some(if is_bulk(&op) {
+            self.push(id, Work::Bulk(op), args, Phase::Setup)
         } else {
-            Some(self.push(id, Work::Bulk(op), args, Phase::Setup))
-        }
+            self.map(id, op, args)
+        })
     }
 
     /// The operands of a concatenation, which keeps all of them unless all are zero: zero ones become constants.
@@ -410,7 +396,7 @@ impl Projector<'_> {
 
     fn sinks(&mut self) {
         for group in self.traffic.groups.values() {
-            if !sends(group.payload, self.role, self.traffic.weights) {
+            if !self.traffic.sends(self.role, group.payload) {
                 continue;
             }
             if matches!(group.payload, Payload::Open(_))
