@@ -20,7 +20,7 @@ pub(crate) struct Compile {
     #[command(flatten)]
     how: ModelArgs,
     /// Compute threads of each role that the plan is made for
-    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = super::threads())]
     threads: u16,
     /// Plan file; the weights go beside it [default: the model's name with .plan]
     #[arg(short, long, value_name = "M.plan")]

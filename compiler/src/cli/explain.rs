@@ -193,7 +193,7 @@ fn as_json(plan: &Plan, digest: &[u8]) -> Value {
         })).collect::<Vec<_>>(),
         "layers": layers,
         "rounds": plan.rounds(),
-    "forecast": plan.forecast.as_ref().map(|forecast| forecast_json(forecast, plan.depth)),
+        "forecast": plan.forecast.as_ref().map(|forecast| forecast_json(forecast, plan.depth)),
         "online_bytes": most_opened(plan, Phase::Online),
         "ahead_bytes": most_opened(plan, Phase::Offline),
         "correction_bytes": bytes(plan, |m| m.kind == MessageKind::Correction),

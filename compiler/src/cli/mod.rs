@@ -11,9 +11,11 @@ mod tensors;
 mod timeline;
 
 use anyhow::Context as _;
+use clap::builder::RangedI64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mpcc_ir::codec;
 use mpcc_ir::plan::Plan;
+use mpcc_runtime::config::MAX_THREADS;
 use mpcc_runtime::error::in_one_line;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -67,6 +69,11 @@ impl Cli {
             }
         }
     }
+}
+
+/// Reads a number of compute threads: as many as `mpcc-party` takes.
+fn threads() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=MAX_THREADS as i64)
 }
 
 /// Reads a plan and its digest.

@@ -48,7 +48,8 @@ const NAMED: [(&str, f64, f64); 6] = [
 #[expect(missing_docs, reason = "the message says it")]
 pub enum LinkError {
     #[error(
-        "`{text}` is no link: give local, lan, lan10g, lan1g, man, wan, a rate and a round trip such as 10gbit,0.2ms, from 1kbit and up to 100s, or a file"
+        "`{text}` is no link: give {}, a rate and a round trip such as 10gbit,0.2ms, from 1kbit and up to 100s, or a file",
+        NAMED.map(|(name, ..)| name).join(", ")
     )]
     Unknown { text: String },
     #[error("cannot read the link profile `{path}`")]

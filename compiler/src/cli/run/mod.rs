@@ -33,7 +33,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// Compute threads of each role
-    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = super::threads())]
     threads: u16,
     /// Print one JSON object
     #[arg(long)]
