@@ -65,88 +65,77 @@ fn round(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// The time per kilobyte of a product that is bound by reading a matrix.
+/// Nanoseconds for a byte, which are microseconds for a kilobyte, of a product that is bound by reading a matrix.
 fn memory_ns() -> Result<f64, RunError> {
     let mut bench = Bench::new(Word::W32);
-    let (k, n) = (4096, 4096);
-    let words = [1, k, n];
-    let at = bench.matmul(words);
+    let [m, k, n] = [1, 4096, 4096];
+    let at = bench.matmul([m, k, n]);
     let us = bench.run()?;
-    Ok(us[at] * 1e3 / ((k * n * 4) as f64))
+    Ok(us[at] * 1e3 / (k * n * 4) as f64)
 }
 
 /// The rates of a ring.
 fn rates(word: Word) -> Result<Rates, RunError> {
     let mut bench = Bench::new(word);
-    let grid: Vec<(usize, [usize; 3])> = N
-        .iter()
-        .flat_map(|&n| M.iter().flat_map(move |&m| K.iter().map(move |&k| [m, k, n])))
-        .map(|mkn| (bench.matmul(mkn), mkn))
-        .collect();
-    let window = |kernel: usize, stride: usize, pad: usize| Window {
-        kernel: [kernel; 2],
-        strides: [stride; 2],
-        dilations: [1; 2],
-        pads: [pad; 4],
-    };
-    let mut patches = Vec::new();
-    for [lines, width] in PATCHES {
-        for depth in PATCH_K {
-            for outputs in PATCH_N {
-                let window = Window { pads: [0, 1, 0, 1], ..window(3, 1, 1) };
-                let step = bench.conv(window, [lines + 2, width, depth / 9], outputs, 1);
-                patches.push((step, [lines * width, outputs, depth]));
-            }
-        }
-    }
-    let mut planes = |stride: usize| -> Vec<usize> {
-        let conv = |width: &usize| {
-            bench.conv(window(3, stride, 1), [8 * stride, width * stride, PLANE], PLANE, PLANE)
-        };
-        PLANES.iter().map(conv).collect()
-    };
-    let planes = [planes(1), planes(2)];
-    let grouped = bench.conv(window(3, 1, 1), [8, 28, 4 * PLANE], 4 * PLANE, PLANE);
-    let moves = bench.moves();
-    let tiles = bench.tiles();
+    let (matrices, patches) = (bench.matrices(), bench.patches());
+    let (planes, stride_planes) = (bench.planes(1), bench.planes(2));
+    let (group, moves, tiles) = (bench.group(), bench.moves(), bench.tiles());
     let us = bench.run()?;
-
-    let macs = |pixels: usize, channels: usize, depth: usize| (pixels * channels * depth) as f64;
-    let plane = |steps: &[usize]| -> Vec<f64> {
-        let ns =
-            |(step, width): (&usize, &usize)| round(us[*step] * 1e3 / macs(8 * width, PLANE, 9));
-        steps.iter().zip(&PLANES).map(ns).collect()
-    };
-    let mut products = Products {
+    let per_ns = |products: Vec<Product>| products.iter().map(|p| p.per_ns(&us)).collect();
+    let ns = |products: Vec<Product>| products.iter().map(|p| p.ns(&us)).collect();
+    let products = Products {
         lanes: 64 / word.bytes() as usize,
-        rates: vec![0.0; M.len() * K.len() * N.len()],
-        patch_rates: patches
-            .into_iter()
-            .map(|(step, [m, n, k])| round(macs(m, n, k) / (us[step] * 1e3)))
-            .collect(),
-        plane_ns: plane(&planes[0]),
-        stride_plane_ns: plane(&planes[1]),
-        group_ns: round(us[grouped] * 1e3 / macs(8 * 28, 4 * PLANE, 4 * 9)),
+        rates: per_ns(matrices),
+        patch_rates: per_ns(patches),
+        plane_ns: ns(planes),
+        stride_plane_ns: ns(stride_planes),
+        group_ns: group.ns(&us),
     };
-    for (step, mkn) in grid {
-        let index = |grid: &[usize], x| grid.iter().position(|at| *at == x).unwrap_or(0);
-        let at = (index(&M, mkn[0]) * K.len() + index(&K, mkn[1])) * N.len() + index(&N, mkn[2]);
-        products.rates[at] = round(macs(mkn[0], mkn[2], mkn[1]) / (us[step] * 1e3));
-    }
-    let per_word = |(name, (step, words)): (&str, (usize, u64))| {
-        (name.to_owned(), round(us[step] * 1e3 / words as f64))
-    };
-    let word_ns = moves.into_iter().map(per_word).collect();
+    Ok(Rates { tile_ns: tile_ns(tiles, &us), word_ns: word_ns(moves, &us), products })
+}
+
+/// Nanoseconds for an element, by instruction of tile programs.
+fn tile_ns(tiles: Vec<(String, [usize; 3])>, us: &[f64]) -> BTreeMap<String, f64> {
     let per_element = |(name, [with, without, times]): (String, [usize; 3])| {
         let ns = (us[with] - us[without]) * 1e3 / (times as u64 * ELEMENTS) as f64;
         (name, round(ns.max(0.0)))
     };
-    let tile_ns = tiles.into_iter().map(per_element).collect();
-    Ok(Rates { tile_ns, word_ns, products })
+    tiles.into_iter().map(per_element).collect()
+}
+
+/// Nanoseconds for a word, by kind of data movement or sum.
+fn word_ns(moves: Vec<(&str, (usize, u64))>, us: &[f64]) -> BTreeMap<String, f64> {
+    let per_word = |(name, (step, words)): (&str, (usize, u64))| {
+        (name.to_owned(), round(us[step] * 1e3 / words as f64))
+    };
+    moves.into_iter().map(per_word).collect()
+}
+
+/// A measured product: its step, and how many multiply-adds it takes.
+struct Product {
+    step: usize,
+    macs: usize,
+}
+
+impl Product {
+    /// Nanoseconds for a multiply-add.
+    fn ns(&self, us: &[f64]) -> f64 {
+        round(us[self.step] * 1e3 / self.macs as f64)
+    }
+
+    /// Multiply-adds per nanosecond.
+    fn per_ns(&self, us: &[f64]) -> f64 {
+        round(self.macs as f64 / (us[self.step] * 1e3))
+    }
 }
 
 /// Groups of the measured convolutions in groups.
 const PLANE: usize = 128;
+
+/// A window of 3 x 3 with as much padding as it needs.
+fn window(stride: usize) -> Window {
+    Window { kernel: [3; 2], strides: [stride; 2], dilations: [1; 2], pads: [1; 4] }
+}
 
 /// Steps to be timed, over buffers that follow one another round an arena.
 struct Bench {
@@ -200,6 +189,53 @@ impl Bench {
         let w = self.words(&[window.kernel[0], window.kernel[1], channels / groups, out_channels]);
         let out = self.words(&[oh, ow, out_channels]);
         self.push(StepOp::Conv { window, groups, x_shape, out_channels, x, w, out })
+    }
+
+    /// Products of matrices, in the order of [`Products::rates`].
+    fn matrices(&mut self) -> Vec<Product> {
+        let mut grid = Vec::new();
+        for n in N {
+            for m in M {
+                for k in K {
+                    let product = Product { step: self.matmul([m, k, n]), macs: m * k * n };
+                    grid.push(([m, k, n], product));
+                }
+            }
+        }
+        grid.sort_by_key(|(mkn, _)| *mkn);
+        grid.into_iter().map(|(_, product)| product).collect()
+    }
+
+    /// Convolutions with windows of 3 x 3, in the order of [`Products::patch_rates`].
+    fn patches(&mut self) -> Vec<Product> {
+        // The lines above and below are there: what is measured are lines in the middle of an image.
+        let window = Window { pads: [0, 1, 0, 1], ..window(1) };
+        let mut products = Vec::new();
+        for [lines, width] in PATCHES {
+            for depth in PATCH_K {
+                for outputs in PATCH_N {
+                    let step = self.conv(window, [lines + 2, width, depth / 9], outputs, 1);
+                    products.push(Product { step, macs: lines * width * outputs * depth });
+                }
+            }
+        }
+        products
+    }
+
+    /// Depth-wise convolutions, in the order of [`Products::plane_ns`].
+    fn planes(&mut self, stride: usize) -> Vec<Product> {
+        let conv = |width: usize| {
+            let x_shape = [8 * stride, width * stride, PLANE];
+            let step = self.conv(window(stride), x_shape, PLANE, PLANE);
+            Product { step, macs: 8 * width * PLANE * 9 }
+        };
+        PLANES.map(conv).into()
+    }
+
+    /// A convolution in groups of four channels.
+    fn group(&mut self) -> Product {
+        let step = self.conv(window(1), [8, 28, 4 * PLANE], 4 * PLANE, PLANE);
+        Product { step, macs: 8 * 28 * 4 * PLANE * 4 * 9 }
     }
 
     /// Data movement and sums: name, step and number of words.
