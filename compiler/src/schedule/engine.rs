@@ -134,7 +134,8 @@ pub(super) struct Engine<'a, S> {
     network: Network<'a>,
     notices: VecDeque<Notice<S>>,
     now: Nanos,
-    /// Nanoseconds that each role's threads worked, together.
+    /// Nanoseconds that each role's compute threads worked, together, or that the system worked in their place to carry
+    /// what they had sent.
     pub(super) busy: BTreeMap<Role, Nanos>,
     /// Nanoseconds that shared cores read messages.
     pub(super) reading: Nanos,

@@ -37,7 +37,8 @@ pub(super) struct Timeline {
     pub(super) steps: Vec<Vec<(Nanos, Nanos)>>,
     /// When each role was done; the client when everything for it had arrived.
     pub(super) ends: BTreeMap<Role, Nanos>,
-    /// Nanoseconds that each role's threads worked, together.
+    /// Nanoseconds that each role's compute threads worked, together, or that the system worked in their place to carry
+    /// what they had sent.
     pub(super) busy: BTreeMap<Role, Nanos>,
     /// Nanoseconds that shared cores read messages.
     pub(super) reading: Nanos,
@@ -62,7 +63,7 @@ pub(super) struct Steps<'a> {
     first: Vec<usize>,
     costs: Vec<Nanos>,
     after: Vec<&'a [u32]>,
-    /// The message that a step sends or receives.
+    /// The message that each step sends.
     sends: Vec<Option<u32>>,
     /// The step that receives each message.
     receiver: Vec<Option<u32>>,
@@ -177,7 +178,7 @@ impl<'a> Steps<'a> {
         self.receiver[message as usize]
     }
 
-    /// Steps that the receipt of a message starts with.
+    /// Whether a step receives a message: it waits for that message as well.
     pub(super) fn is_receive(&self, step: u32) -> bool {
         let role = self.role_of(step);
         let op = &self.plan.roles[role].steps(self.phase)[step as usize - self.first[role]].op;
