@@ -18,36 +18,24 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
         cores: setting.cores.map(|cores| cores as u32),
         ..Forecast::default()
     };
-    let (mut work_us, mut wire_us, mut shared_us) = (BTreeMap::new(), BTreeMap::new(), 0.0);
     let phases = [Phase::Offline, Phase::Online];
     let steps = phases.map(|phase| Steps::new(plan, phase, setting));
     let found = steps.each_ref().map(|steps| best(plan, steps));
-    for (phase, (_, timeline)) in phases.into_iter().zip(&found) {
-        add(&mut work_us, timeline.busy.iter().map(|(role, busy)| (*role, micros(*busy))));
-        add(&mut wire_us, timeline.wire_us.iter().map(|(role, us)| (*role, *us)));
-        let shared = shared_core_us(timeline, setting);
-        shared_us += shared;
-        if phase == Phase::Offline {
-            forecast.offline_us = micros(timeline.end());
-        } else {
-            forecast.online_us = micros(timeline.end());
-            let busiest = timeline.busy.values().copied().max().unwrap_or(0);
-            let alone = micros(busiest) / setting.threads.max(1) as f64;
-            forecast.compute_us = alone.max(shared);
-            forecast.wire_us = timeline.wire_us.values().copied().fold(0.0, f64::max);
-            // The input travels before the first opening, and the output after the last.
-            let hops = plan.rounds() + 2;
-            let before = offline_hops(&plan.messages, &plan.roles);
-            let latency_us = |hops: u32| f64::from(hops) * setting.link.one_way_us();
-            forecast.latency_us = latency_us(hops);
-            forecast.run_latency_us = latency_us(hops + before);
-        }
-    }
-    let alone = most(&work_us) / setting.threads.max(1) as f64;
-    forecast.run_compute_us = alone.max(shared_us);
-    forecast.run_wire_us = most(&wire_us);
-    let [offline, online] = [0, 1].map(|at| (&steps[at], &found[at].0[..]));
-    let steady = steady_state(setting, usize::from(plan.depth), [offline, online]);
+    let [(_, offline), (_, online)] = &found;
+    forecast.offline_us = micros(offline.end());
+    forecast.online_us = micros(online.end());
+    forecast.compute_us = compute_us(&[online], setting);
+    forecast.wire_us = wire_us(&[online]);
+    forecast.run_compute_us = compute_us(&[offline, online], setting);
+    forecast.run_wire_us = wire_us(&[offline, online]);
+    // The input travels before the first opening, and the output after the last.
+    let hops = plan.rounds() + 2;
+    let before = offline_hops(&plan.messages, &plan.roles);
+    let latency_us = |hops: u32| f64::from(hops) * setting.link.one_way_us();
+    forecast.latency_us = latency_us(hops);
+    forecast.run_latency_us = latency_us(hops + before);
+    let played = [0, 1].map(|at| (&steps[at], &found[at].0[..]));
+    let steady = steady_state(setting, usize::from(plan.depth), played);
     debug_assert!(steady.is_some(), "the verifier refuses plans in which somebody waits for ever");
     let steady = steady.unwrap_or(SteadyState {
         run_us: forecast.offline_us + forecast.online_us,
@@ -60,20 +48,31 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
     plan.forecast = Some(forecast);
 }
 
+/// Microseconds that the compute threads of the busiest role work in phases, evenly, or all cores that roles share.
+fn compute_us(phases: &[&Timeline], setting: &Setting) -> f64 {
+    let busy = |phase: &&Timeline| phase.busy.clone().into_iter().map(|(r, t)| (r, micros(t)));
+    let alone = most(phases.iter().flat_map(busy)) / setting.threads.max(1) as f64;
+    alone.max(phases.iter().map(|phase| shared_core_us(phase, setting)).sum())
+}
+
+/// Microseconds that the busiest role's uplink is in use in phases.
+fn wire_us(phases: &[&Timeline]) -> f64 {
+    most(phases.iter().flat_map(|phase| phase.wire_us.clone()))
+}
+
 /// Microseconds that the cores of a host that all roles share work, evenly; 0 where they do not share one.
 fn shared_core_us(timeline: &Timeline, setting: &Setting) -> f64 {
     let work = timeline.busy.values().sum::<Nanos>() + timeline.reading;
     setting.cores.map_or(0.0, |cores| micros(work) / cores as f64)
 }
 
-fn add(sums: &mut BTreeMap<Role, f64>, terms: impl Iterator<Item = (Role, f64)>) {
+/// The sum of a role for which it is largest.
+fn most(terms: impl Iterator<Item = (Role, f64)>) -> f64 {
+    let mut sums: BTreeMap<Role, f64> = BTreeMap::new();
     for (role, us) in terms {
         *sums.entry(role).or_default() += us;
     }
-}
-
-fn most(of_roles: &BTreeMap<Role, f64>) -> f64 {
-    of_roles.values().copied().fold(0.0, f64::max)
+    sums.into_values().fold(0.0, f64::max)
 }
 
 /// Microseconds of both phases under the priorities that `predict` would choose.
