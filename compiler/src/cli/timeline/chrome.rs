@@ -4,7 +4,8 @@
 
 use super::describe;
 use super::history::{Bar, History, Wire};
-use mpcc_ir::plan::{Phase, Plan, Role, Step, StepOp};
+use mpcc_ir::plan::{Plan, Role, StepOp};
+use mpcc_ir::text::OpText as _;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -77,12 +78,14 @@ impl Events<'_> {
     /// A step, and where it sends or receives a message the end of an arrow.
     fn step(&self, pid: usize, role: Role, bar: &Bar) -> Vec<Value> {
         let plan = self.plan;
-        let Some(step) = step_of(plan, role, bar.phase, bar.step) else { return Vec::new() };
+        let Some(step) = describe::step_of(plan, role, bar.phase, bar.step) else {
+            return Vec::new();
+        };
         let layer = &plan.layers[step.layer as usize];
         let (tid, ts, end) = (bar.thread, self.time(bar.start), self.time(bar.end));
         let event = json!({
             "ph": "X", "pid": pid, "tid": tid, "ts": ts, "dur": end - ts,
-            "name": format!("{} {}", describe::word(&step.op), layer.name),
+            "name": format!("{} {}", step.op.mnemonic(), layer.name),
             "cat": bar.phase.to_string(),
             "args": {
                 "layer": layer.name, "layer_op": layer.op, "op": describe::step(plan, step),
@@ -134,9 +137,4 @@ impl Events<'_> {
 
 fn name(what: &str, pid: usize, tid: usize, name: &str) -> Value {
     json!({ "ph": "M", "name": what, "pid": pid, "tid": tid, "args": { "name": name } })
-}
-
-/// The step that a bar stands for.
-pub(super) fn step_of(plan: &Plan, role: Role, phase: Phase, at: u32) -> Option<&Step> {
-    plan.role(role)?.steps(phase).get(at as usize)
 }

@@ -1,6 +1,6 @@
-//! Steps and messages in words.
+//! What bars of the timeline stand for: steps and messages, in words.
 
-use mpcc_ir::plan::{Plan, Span, Step, StepOp};
+use mpcc_ir::plan::{Phase, Plan, Role, Span, Step, StepOp};
 
 /// What a bar of the timeline stands for; its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,20 +35,9 @@ impl Kind {
     }
 }
 
-/// The name of a step's operation, as in the text form of a plan.
-pub(super) fn word(op: &StepOp) -> &'static str {
-    match op {
-        StepOp::Map { .. } => "map",
-        StepOp::Conv { .. } => "conv",
-        StepOp::MatMul { .. } => "matmul",
-        StepOp::Strided { .. } => "strided",
-        StepOp::Fill { .. } => "fill",
-        StepOp::Gather { .. } => "gather",
-        StepOp::Sum { .. } => "sum",
-        StepOp::Load { .. } => "load",
-        StepOp::Send { .. } => "send",
-        StepOp::Receive { .. } => "receive",
-    }
+/// The step that a bar of a role's thread stands for.
+pub(super) fn step_of(plan: &Plan, role: Role, phase: Phase, at: u32) -> Option<&Step> {
+    plan.role(role)?.steps(phase).get(at as usize)
 }
 
 /// A step in words, without its layer.

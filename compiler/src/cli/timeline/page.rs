@@ -2,10 +2,10 @@
 //!
 //! Bars are rows of numbers, so that tens of thousands of them stay small and quick to draw; their words are in tables.
 
-use super::chrome::step_of;
 use super::describe::{self, Kind};
 use super::history::{Bar, History, RoleHistory, Totals, Window, Wire};
 use mpcc_ir::plan::{Phase, Plan, Role};
+use mpcc_ir::text::OpText as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,8 +136,8 @@ fn lanes(
 
 /// Start, duration, kind, layer, words, step, phase, bytes; -1 for the time of handing over; run.
 fn bar_row(plan: &Plan, own: &RoleHistory, bar: &Bar, words: &mut Words) -> Option<[f64; 10]> {
-    let step = step_of(plan, own.role, bar.phase, bar.step)?;
-    let text = format!("{}: {}", describe::word(&step.op), describe::step(plan, step));
+    let step = describe::step_of(plan, own.role, bar.phase, bar.step)?;
+    let text = format!("{}: {}", step.op.mnemonic(), describe::step(plan, step));
     Some([
         rounded(bar.start),
         rounded(bar.end - bar.start),
