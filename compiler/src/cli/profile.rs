@@ -135,7 +135,7 @@ fn summary(link: &Link, measured: &Measured) -> String {
     for (at, way) in ["to the peer", "from the peer"].into_iter().enumerate() {
         let rate = format!("{:.1} Mbit/s", payload_mbit_per_s(measured, at));
         let burst = match measured.after_idle[at] {
-            AfterIdle::Unknown => "not measured: the round trip is short".to_owned(),
+            AfterIdle::Unknown => "not measured: the round trip is too short to tell".to_owned(),
             AfterIdle::Open => "at full rate".to_owned(),
             AfterIdle::Window(bytes) => format!("{} at once", super::megabytes(bytes)),
         };

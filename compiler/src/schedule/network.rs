@@ -15,8 +15,9 @@ const FIRST_WINDOW: f64 = 14_480.0;
 /// Payload bytes of a packet.
 const PACKET: f64 = 1_448.0;
 
-/// Round trips below this many microseconds are acknowledged before windows matter.
-const SHORT_RTT_US: f64 = 100.0;
+/// Windows are played from this round trip on, in microseconds; on shorter links acknowledgements come before they matter.
+/// What a link profile does not say of them, since the round trip is too short to measure it, is as Linux has it.
+const LEAST_WINDOW_RTT_US: f64 = 100.0;
 
 /// Microseconds, besides a round trip, after which an idle connection halves its window.
 const IDLE_US: f64 = 200_000.0;
@@ -68,7 +69,7 @@ impl<'a> Network<'a> {
         let start = now_us.max(*uplink);
         let takes = self.link.send_us(bytes);
         *self.busy_us.entry(from).or_insert(0.0) += takes;
-        let end = if self.link.rtt_ms * 1e3 < SHORT_RTT_US {
+        let end = if self.link.rtt_ms * 1e3 < LEAST_WINDOW_RTT_US {
             start + takes
         } else {
             let fresh = || Connection::new(start);

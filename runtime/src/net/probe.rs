@@ -38,8 +38,9 @@ const MAX_VISIT: Duration = Duration::from_secs(120);
 /// After this time no larger payload is tried in a direction, if this one was so large.
 const LONG_ENOUGH: Duration = Duration::from_millis(400);
 const LARGE_ENOUGH: u64 = 1 << 20;
-/// Round trips in microseconds below this are over before a window matters.
-const SHORT_RTT_US: f64 = 500.0;
+/// Windows are measured from this round trip on, in microseconds: of less, what comes within three quarters of it says
+/// more of when a thread woke up.
+const LEAST_MEASURED_RTT_US: f64 = 500.0;
 /// A pause in which TCP forgets what it knew of a path.
 const PAUSE: Duration = Duration::from_millis(1_500);
 const PINGS: usize = 50;
@@ -59,7 +60,7 @@ pub struct Measured {
 /// How a burst goes after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterIdle {
-    /// Not measured: acknowledgements come too soon to matter.
+    /// Not measured: the round trip is too short to tell.
     Unknown,
     /// At full rate.
     Open,
@@ -300,7 +301,7 @@ impl Probe {
 
     /// Bursts of a round trip's worth after a pause: a window shows as what comes before acknowledgements can matter.
     fn after_idle(&mut self, rtt_us: f64, rates: [f64; 2]) -> io::Result<[AfterIdle; 2]> {
-        if rtt_us < SHORT_RTT_US {
+        if rtt_us < LEAST_MEASURED_RTT_US {
             return Ok([AfterIdle::Unknown; 2]);
         }
         let [rtt_s, span_s] = [rtt_us / 1e6, rtt_us / 1e6 * 0.75];
