@@ -371,3 +371,21 @@ fn the_search_keeps_what_takes_least() {
         assert_eq!((again.0, again.1), (splits, choices));
     });
 }
+
+/// What pads the shares is a padded zero, which `P_0` adds.
+#[test]
+fn shares_are_padded_with_a_value() {
+    let source = "program {
+      %0 = input port port0 mask m0 : masked<32q8>[1x3]
+      %1 = to_shares %0 : shares<32q8>[1x3]
+      %2 = pad %1 before [1, 1] after [0, 0] interior [0, 0] value 512 : shares<32q8>[2x4]
+      %3 = rescale %2 by 4 mask m1 : masked<24q4>[2x4]
+      %4 = reveal %3 port port0 : masked<24q4>[2x4]
+      return %4
+    }";
+    let plan = plan(source, &no_weights(), OPTIONS);
+    let result = outcome(&plan, &no_weights(), &[vec![1.0, -3.0, 0.5]]);
+    let rounded: Vec<f32> =
+        result.outputs[0].values.iter().map(|v| (v * 4.0).round() / 4.0).collect();
+    assert_eq!(rounded, [2.0, 2.0, 2.0, 2.0, 2.0, 1.0, -3.0, 0.5]);
+}

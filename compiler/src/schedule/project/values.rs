@@ -15,7 +15,6 @@ impl Projector<'_> {
         let operand = node.args.first().and_then(|arg| self.of[arg.index()]);
         let first = self.role == Role::Party(0);
         match &node.op {
-            Op::Const { value: 0 } => None,
             Op::Const { value } => Some(self.push(id, Work::Const(*value), vec![], Phase::Setup)),
             Op::WeightPlain { param } => {
                 let knows = first || node.ty.view == View::Public;
