@@ -146,7 +146,7 @@ impl Peer {
         let call = (own == 1).then(|| (Role::Party(0), format!("{first}:{port}")));
         let options = HubOptions {
             hello,
-            parties: 2,
+            partners: vec![Role::Party(1 - own)],
             data_limit: 1 << 30,
             listener,
             connect: BTreeMap::from_iter(call),
