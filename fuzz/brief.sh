@@ -3,7 +3,10 @@
 # and operator cases of the tree. Works on a stable compiler and without cargo-fuzz: edges are counted
 # by the flags in rustc.sh, and libFuzzer comes with libfuzzer-sys (which needs a C++ compiler).
 #
-#   SECONDS_EACH=300 fuzz/brief.sh importer plan_text     # these targets only, for longer
+#   SECONDS_EACH=300 FUZZ_SEED=0 fuzz/brief.sh importer plan_text     # these targets only, for longer, anew each time
+#
+# FUZZ_SEED (1) is where libFuzzer begins: the same each time, so that a gate finds what a change has made; 0 is another
+# one each time.
 #
 # What is found is kept: inputs in CARGO_TARGET_DIR/fuzz/corpus, crashes in CARGO_TARGET_DIR/fuzz/crashes.
 set -euo pipefail
@@ -38,7 +41,7 @@ for name in "$@"; do
     log="$work/$name.log"
     # Memory and seconds are far above what an input of this size needs.
     if "$work/release/$name" "$work/corpus/$name" "$work/seeds/$name" \
-        -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+        -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
         -artifact_prefix="$work/crashes/$name-" >"$log" 2>&1; then
         say "$name: $(tail -n 1 "$log")"
     else

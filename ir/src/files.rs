@@ -1,8 +1,8 @@
 //! Files that are either whole or absent: a reader never sees one that is half written.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile};
 
@@ -53,19 +53,16 @@ pub fn cannot_write(path: &Path) -> String {
 /// A new file in the same directory, so that the rename stays within one file system, by a name that nobody can guess.
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let prefix = [name.as_encoded_bytes(), b"."].concat();
-    let prefix = String::from_utf8_lossy(&prefix).into_owned();
-    let mut builder = Builder::new();
-    builder.prefix(&prefix).suffix(".tmp").permissions(Permissions::from_mode(mode));
-    builder.tempfile_in(dir).map_err(as_the_system_says)
-}
-
-/// The cause of an error, without the name of the temporary file.
-fn as_the_system_says(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(|inner| inner.source());
-    let cause = source.and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+    let mut prefix = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    prefix.push(".");
+    let mut system = None;
+    let create = |path: &Path| {
+        let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        created.inspect_err(|error| system = error.raw_os_error())
+    };
+    let made = Builder::new().prefix(&prefix).suffix(".tmp").make_in(dir, create);
+    // As the system says it, without the name of a file that nobody has heard of.
+    made.map_err(|error| system.map_or(error, io::Error::from_raw_os_error))
 }
 
 #[cfg(test)]
@@ -73,6 +70,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn secrets_are_for_their_owner() {

@@ -13,6 +13,7 @@ use mpcc_ir::fixed::{Fixed, FixedError};
 use mpcc_ir::plan::{InputPort, OutputPort, Phase, Plan, Role};
 use mpcc_ir::shape::Shape;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// An input that does not fit the model. Names the place, never the value.
@@ -31,7 +32,7 @@ pub enum InputError {
 }
 
 /// A revealed output.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Output {
     /// Name in the model.
     pub name: String,
@@ -41,6 +42,13 @@ pub struct Output {
     pub values: Vec<f32>,
     /// The revealed fixed-point integers, before the clear operations.
     pub raw: Vec<i64>,
+}
+
+/// Shows no values: they are for the client alone.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.shape)
+    }
 }
 
 /// One run at the client.

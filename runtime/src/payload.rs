@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use zeroize::Zeroize as _;
 
 /// Most bytes that wait for use in a process: what a link queues. Nearly all were in use at once before, so they add
 /// little to the peak; it is part of [`mpcc_ir::plan::PROCESS_BYTES`].
@@ -52,7 +53,10 @@ fn idle() -> MutexGuard<'static, Idle> {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        if self.0.capacity() >= SMALLEST {
+        if self.0.capacity() < SMALLEST {
+            // It may be a seed.
+            self.0.zeroize();
+        } else {
             let freed = idle().put(std::mem::take(&mut self.0));
             // Without the lock.
             drop(freed);

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 const META: &str = "session";
 const MAGIC: &[u8; 8] = b"mpccstr1";
@@ -223,7 +224,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// Writes a file that only its owner may read, with its digest behind it, onto the disk.
-fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+fn write_sealed(path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+    let mut bytes = Zeroizing::new(bytes);
     let digest = blake3::hash(&bytes);
     bytes.extend_from_slice(digest.as_bytes());
     let mut file =
@@ -233,15 +235,20 @@ fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
 }
 
 /// The contents of a sealed file after the magic word.
-fn read_sealed(path: &Path) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(io_error(path))?;
+fn read_sealed(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let mut read = |mut file: File| {
+        // So that it does not grow, and leave behind what it was.
+        bytes.reserve(file.metadata()?.len() as usize + 1);
+        file.read_to_end(&mut bytes)
+    };
+    File::open(path).and_then(&mut read).map_err(io_error(path))?;
     let damaged = || StoreError::Damaged { path: path.to_owned() };
     let (content, digest) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
     if blake3::hash(content) != blake3::Hash::from_bytes(*digest) {
         return Err(damaged());
     }
-    Ok(content.strip_prefix(MAGIC).ok_or_else(damaged)?.to_vec())
+    Ok(content.strip_prefix(MAGIC).ok_or_else(damaged)?.to_vec().into())
 }
 
 #[cfg(test)]

@@ -132,12 +132,11 @@ fn a_peer_that_hangs_up_is_named() {
     let gone = Role::Party(1);
     for after in 0..plan.messages.len() - 1 {
         let options = SimOptions { hang_up: Some((gone, after)), ..SimOptions::default() };
-        if let Err(error) = run(&plan, options) {
-            assert!(
-                matches!(error, RunError::Peer { source: PeerError::HungUp { role }, .. } if role == gone),
-                "{error}"
-            );
-        }
+        let error = run(&plan, options).unwrap_err();
+        assert!(
+            matches!(error, RunError::Peer { source: PeerError::HungUp { role }, .. } if role == gone),
+            "{after}: {error}"
+        );
     }
     insta::assert_snapshot!(
         run(&plan, SimOptions { hang_up: Some((gone, 2)), ..SimOptions::default() }).unwrap_err(),

@@ -251,7 +251,10 @@ impl Shared {
     }
 }
 
+/// What went wrong inside is for those who run the session, not for its clients.
 fn say_farewell(link: &Link, (next_run, why): &Farewell) {
+    let for_clients = if why.is_empty() { "" } else { "it had to end; its log says why" };
+    let why = if link.peer == Role::Client { for_clients } else { why };
     let _ = link.send_now(Frame::control(Kind::Bye, *next_run, last_words(why)));
 }
 

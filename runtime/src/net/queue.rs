@@ -62,6 +62,11 @@ impl Outgoing {
         &self.payload
     }
 
+    /// The payload is to be wiped wherever it is copied to.
+    pub(super) fn is_seed(&self) -> bool {
+        self.header[4] == Kind::Seed as u8
+    }
+
     /// Nothing follows.
     pub(super) fn is_last(&self) -> bool {
         self.urgency == Urgency::Bye

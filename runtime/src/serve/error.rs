@@ -44,10 +44,32 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// What `role` said as it ended, cut to characters that cannot confuse a terminal.
+    /// What `role` said as it ended, without characters that could confuse a terminal.
     pub(super) fn last_words(role: Role, words: &[u8]) -> Self {
-        let safe = |c: char| if c.is_control() { ' ' } else { c };
-        let why = String::from_utf8_lossy(words).chars().map(safe).collect();
+        let mut why = String::new();
+        for c in String::from_utf8_lossy(words).chars() {
+            match c {
+                // Quotes need no escape here.
+                '\'' | '"' | '\\' => why.push(c),
+                _ => why.extend(c.escape_debug()),
+            }
+        }
         Self::PeerEnded { role, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_do_nothing_to_a_terminal() {
+        let said = |words: &str| ServeError::last_words(Role::Dealer, words.as_bytes()).to_string();
+        let plain = "cannot write `/srv/müller's \"state\"`; check it";
+        assert_eq!(said(plain), format!("dealer ended: {plain}"));
+        assert_eq!(
+            said("a\x1b[2Jb\nc\u{202e}d\u{2028}"),
+            "dealer ended: a\\u{1b}[2Jb\\nc\\u{202e}d\\u{2028}"
+        );
     }
 }
