@@ -1,8 +1,9 @@
 //! Which mask streams the bytes of an arena were computed from, value by value.
 //!
-//! Inside one program `masks.rs` sees every use of a mask. A mask that went into a buffer by an earlier
-//! step and comes back as an operand could cancel what hides a payload; this table tells. It does not
-//! look into messages: what another role sends is hidden by streams of its own.
+//! Inside one program `masks.rs` sees every use of a mask. A mask that went into a buffer or a message by an
+//! earlier step and comes back as an operand could cancel what hides a payload; this table tells. What is received
+//! counts as computed from all that went into it at its sender: its receiver may know the streams that hid it.
+//! `order.rs` says what each step reads.
 
 use super::masks::{Written, written};
 use super::{Rule, Work};
@@ -39,7 +40,7 @@ pub(super) struct Origin {
 
 /// What is kept counts this much more, per eight bytes, than work that is done once: at most half a
 /// gigabyte is kept.
-const KEPT: u64 = 16;
+pub(super) const KEPT: u64 = 16;
 
 /// All sets that occur, and what each program does.
 pub(super) struct Flow<'a> {

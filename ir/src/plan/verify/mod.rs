@@ -5,8 +5,9 @@
 //! | `tables.rs` | ports, parameters and messages agree with each other |
 //! | `program.rs` | element-wise programs are well-formed |
 //! | `step.rs` | spans lie in their arena, lengths and indices fit the operation |
+//! | `messages.rs` | every message is sent once and received once |
+//! | `progress.rs` | all roles come to their end |
 //! | `order.rs` | accesses that conflict are ordered, and what is read has been written |
-//! | `messages.rs` | every message is sent once and received once, and all roles come to their end |
 //! | `masks.rs`, `flow.rs`, `safety.rs` | what leaves a role is hidden by a mask that nothing else uses |
 //!
 //! Plans come from files, so nothing here trusts them: no arithmetic can overflow, and the work is
@@ -18,6 +19,7 @@ mod masks;
 mod messages;
 mod order;
 mod program;
+mod progress;
 mod safety;
 mod step;
 mod tables;
@@ -48,9 +50,13 @@ impl Plan {
         tables::check(self)?;
         program::check(self)?;
         step::check(self)?;
-        let mut flow = Flow::new(self);
-        let payloads = order::check(self, &mut flow, &mut work)?;
         messages::check(self)?;
+        let sources = messages::sources(self);
+        let [setup, offline, online] =
+            Phase::ALL.map(|phase| progress::turns(self, &sources, phase));
+        let turns = [setup?, offline?, online?];
+        let mut flow = Flow::new(self);
+        let payloads = order::check(self, &turns, &sources, &mut flow, &mut work)?;
         safety::check(self, &payloads, &mut flow, &mut work)
     }
 }

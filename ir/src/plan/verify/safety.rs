@@ -31,7 +31,7 @@ pub(super) fn check<'a>(
     // shares of dealt values.
     let (dealt, opened): (Vec<_>, Vec<_>) = payloads.iter().partition(|p| p.role == Role::Dealer);
     for payload in dealt.into_iter().chain(opened) {
-        let fail = at_step(payload.role, payload.phase, payload.step);
+        let fail = at_step(payload.role, payload.phase, payload.step as usize);
         safety.payload(payload).map_err(fail)?;
     }
     Ok(())
@@ -164,7 +164,7 @@ impl Used {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::verify::testing::broken;
+    use crate::plan::verify::testing::{broken, changed};
     use insta::assert_snapshot;
 
     #[test]
@@ -179,7 +179,22 @@ mod tests {
     #[test]
     fn a_mask_hides_one_payload() {
         assert_snapshot!(broken(&[("values [2, 4] spans [deploy@0+16", "values [2, 2] spans [deploy@0+16")]), @"P1, online step 2: value 2 stands for more than one slot of the program");
-        assert_snapshot!(broken(&[("values [2, 4] spans [deploy@0+16", "values [5, 2] spans [deploy@0+16")]), @"P1, online step 2: value 2 of P1 hides more than one payload");
+        // P1 sends the mask of its opening as well.
+        let more = [
+            (
+                "\n  role P0 ",
+                "\n  message 10: from P1 to P0 phase online kind open bytes 13 round 1 layer 0\n  role P0 ",
+            ),
+            (
+                "run@256+13 after [6]\n",
+                "run@256+13 after [6]\n      8: receive message 10 dst run@272+13\n",
+            ),
+            (
+                "run@192+13 after [4]\n  }",
+                "run@192+13 after [4]\n      6: send message 10 src run@192+13 after [4]\n  }",
+            ),
+        ];
+        assert_snapshot!(broken(&more), @"P1, online step 6: value 4 of P1 hides more than one payload");
         assert_snapshot!(broken(&[("map program 3 first 0 count 4 values [3]", "map program 3 first 0 count 4 values [2]")]), @"dealer, offline step 3: message 4 leaves without a mask: step 2 of the offline phase adds value 2 of P0, but what it loads was computed from that value");
     }
 
@@ -215,5 +230,111 @@ mod tests {
             ("run@0+16, run@128+13]", "run@208+16, run@128+13]"),
         ];
         assert_snapshot!(broken(&changes), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
+    }
+
+    /// The dealer puts a mask of P1, shifted, into the correction that P1 loads for its opening.
+    fn correction_with(value: u32) -> [(String, String); 3] {
+        let code = "    pack src w0 operand 2\n  }\n  ; 4";
+        let mask = "    random dst w1 value 1 party 1 bits 32\n    shl dst w1 a w1 by 7\n    sub dst w0 a w0 b w1\n";
+        [
+            ("program 3: values 1".to_owned(), "program 3: values 2".to_owned()),
+            (code.to_owned(), format!("{mask}{code}")),
+            ("count 4 values [3] spans".to_owned(), format!("count 4 values [3, {value}] spans")),
+        ]
+    }
+
+    fn borrowed(changes: &[(String, String)]) -> Vec<(&str, &str)> {
+        changes.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect()
+    }
+
+    #[test]
+    fn a_mask_does_not_come_back_through_a_message() {
+        assert_snapshot!(broken(&borrowed(&correction_with(4))), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
+        assert_eq!(changed(&borrowed(&correction_with(6))), Ok(()));
+    }
+
+    #[test]
+    fn a_mask_does_not_come_back_through_the_client() {
+        // P0 masks its product with its share of the input's mask, and no other term of it has as many bits.
+        let changes = [
+            ("values [3, 2, 4] spans", "values [3, 5, 2] spans"),
+            ("by 7\n    random dst w1 value 2", "by 8\n    random dst w1 value 2"),
+        ];
+        assert_snapshot!(broken(&changes), @"P0, online step 2: message 5 leaves without a mask: step 1 of the online phase adds value 2 of P0, but what it loads was computed from that value");
+    }
+
+    #[test]
+    fn a_mask_does_not_come_back_through_two_messages() {
+        // P1 opens its product with the correction in it, P0 what it then knows; P1 opens that under value 6.
+        let hide = |party| {
+            format!(
+                "values 1 word_regs 2 bit_regs 0 {{
+            read packed bits 25
+            write packed bits 25
+            unpack dst w0 operand 0
+            random dst w1 value 0 party {party} bits 25
+            add dst w0 a w0 b w1
+            pack src w0 operand 1
+          }}"
+            )
+        };
+        let programs =
+            format!("  program 9: {}\n  program 10: {}\n  message 0: from", hide(0), hide(1));
+        let tables = [
+            ("\n  message 0: from", programs.as_str()),
+            (
+                "\n  role P0 ",
+                "
+  message 10: from P0 to P1 phase online kind open bytes 13 round 2 layer 0
+  message 11: from P1 to P0 phase online kind open bytes 13 round 3 layer 0
+  role P0 ",
+            ),
+            (
+                "send message 8 src run@256+13 after [6]\n",
+                "send message 8 src run@256+13 after [6]
+      8: map program 9 first 0 count 4 values [5] spans [run@192+13, run@272+13] after [4]
+      9: send message 10 src run@272+13 after [8]
+      10: receive message 11 dst run@208+13\n",
+            ),
+            (
+                "send message 9 src run@192+13 after [4]\n",
+                "send message 9 src run@192+13 after [4]
+      6: receive message 10 dst run@208+13
+      7: map program 10 first 0 count 4 values [6] spans [run@208+13, run@144+13] after [6]
+      8: send message 11 src run@144+13 after [7]\n",
+            ),
+        ];
+        let correction = correction_with(6);
+        assert_eq!(changed(&tables), Ok(()));
+        assert_snapshot!(broken(&[&tables[..], &borrowed(&correction)].concat()), @"P1, online step 8: message 11 leaves without a mask: step 7 of the online phase adds value 6 of P1, but what it loads was computed from that value");
+    }
+
+    #[test]
+    fn corrections_in_one_message_are_told_apart() {
+        // The second half is a correction of something made of P1's next mask; P1 loads one half for its opening.
+        let program = "  program 9: values 2 word_regs 2 bit_regs 0 {
+            write packed bits 32
+            random dst w0 value 0 party 1 bits 32
+            mul dst w0 a w0 b w0
+            random dst w1 value 1 party 0 bits 32
+            sub dst w0 a w0 b w1
+            pack src w0 operand 0
+          }
+          message 0: from";
+        let more = [
+            ("\n  message 0: from", program),
+            ("kind correction bytes 16", "kind correction bytes 32"),
+            ("receive message 4 dst run@0+16", "receive message 4 dst run@0+32"),
+            (
+                "3: send message 4 src run@128+16 after [2]",
+                "3: map program 9 first 0 count 4 values [4, 5] spans [run@144+16]
+      4: send message 4 src run@128+32 after [2, 3]",
+            ),
+        ];
+        assert_eq!(changed(&more), Ok(()));
+        let second = [("run@0+16, run@128+13]", "run@16+16, run@128+13]")];
+        assert_snapshot!(broken(&[&more[..], &second].concat()), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
+        let both = [("run@0+16, run@128+13]", "run@12+16, run@128+13]")];
+        assert_snapshot!(broken(&[&more[..], &both].concat()), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
     }
 }
