@@ -113,6 +113,18 @@ impl<'a> Flow<'a> {
         Ok(origins)
     }
 
+    /// The origin of bytes of which only some were written, over others with origins `left`.
+    pub(super) fn joined(
+        &mut self,
+        new: Origin,
+        mut left: Vec<Set>,
+        work: &mut Work,
+    ) -> Result<Origin, Rule> {
+        left.push(new.all);
+        let all = self.union(left, work)?;
+        Ok(Origin { loaded: all, all })
+    }
+
     fn union(&mut self, mut of: Vec<Set>, work: &mut Work) -> Result<Set, Rule> {
         of.sort_unstable();
         of.dedup();

@@ -97,7 +97,7 @@ fn check_overlap(list: &[Access]) -> Result<(), Rule> {
     sorted.sort_unstable_by_key(key);
     // The furthest end so far, of all accesses and of writes.
     let mut ends: Option<(Region, u64, u64)> = None;
-    for Access { span, write } in sorted {
+    for Access { span, write, .. } in sorted {
         let (used, written) = match ends {
             Some((region, used, written)) if region == span.region => (used, written),
             _ => (0, 0),
@@ -199,7 +199,7 @@ impl Visit<'_, '_> {
     /// Per access, where the bytes that it reads come from; nothing for a write.
     fn reads(&mut self, memory: &mut [Memory; 2], list: &[Access]) -> Result<Vec<Vec<Set>>, Rule> {
         let mut found = Vec::with_capacity(list.len());
-        for Access { span, write } in list {
+        for Access { span, write, .. } in list {
             let mut sets = Vec::new();
             if !write && span.len > 0 {
                 self.read(&mut memory[span.region as usize], *span, &mut sets)?;
@@ -244,11 +244,12 @@ impl Visit<'_, '_> {
     }
 
     fn write(&mut self, memory: &mut Memory, access: Access, new: Origin) -> Result<(), Rule> {
-        let span = access.span;
+        let Access { span, gaps, .. } = access;
         let end = span.at + span.len;
         memory.split(span.at, self.work)?;
         memory.split(end, self.work)?;
         let starts: Vec<u64> = memory.0.range(span.at..end).map(|(&start, _)| start).collect();
+        let mut left = Vec::new();
         for start in starts {
             if let Some(old) = memory.0.remove(&start) {
                 self.work.spend(1 + old.readers.len() as u64)?;
@@ -256,10 +257,12 @@ impl Visit<'_, '_> {
                 for reader in old.readers {
                     self.ordered(reader, span)?;
                 }
+                left.push(old.origin.all);
             }
         }
+        let origin = if gaps { self.flow.joined(new, left, self.work)? } else { new };
         let writer = (self.phase, self.ancestors.step);
-        memory.0.insert(span.at, Segment { end, writer, origin: new, readers: Vec::new() });
+        memory.0.insert(span.at, Segment { end, writer, origin, readers: Vec::new() });
         Ok(())
     }
 

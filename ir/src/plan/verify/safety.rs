@@ -164,7 +164,7 @@ impl Used {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::verify::testing::{broken, changed};
+    use crate::plan::verify::testing::{SMALL, broken, changed};
     use insta::assert_snapshot;
 
     #[test]
@@ -336,5 +336,40 @@ mod tests {
         assert_snapshot!(broken(&[&more[..], &second].concat()), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
         let both = [("run@0+16, run@128+13]", "run@12+16, run@128+13]")];
         assert_snapshot!(broken(&[&more[..], &both].concat()), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
+    }
+
+    #[test]
+    fn a_mask_is_not_forgotten_in_the_gaps_of_a_copy() {
+        // P1 copies zeros over 65 words of its mask, at a distance of `stride`, and loads what is there.
+        let loaded = |stride: u32| {
+            let program = "  program 9: values 1 word_regs 1 bit_regs 0 {
+            write words
+            random dst w0 value 0 party 1 bits 32
+            store src w0 operand 0
+          }
+          message 0: from";
+            let copy = format!(
+                "0: receive message 2 dst run@64+16
+      1: map program 9 first 0 count 130 values [4] spans [run@256+520]
+      2: fill dst run@832+260 value 0
+      3: strided shape [65] src run@832+260 src_offset 0 src_strides [1] dst run@256+520 dst_offset 0 dst_strides [{stride}] after [1, 2]
+      4: map program 5 first 0 count 4 values [2, 4] spans [deploy@0+16, run@256+16, run@128+13] after [3]
+      5: send message 6 src run@128+13 after [4]
+      6: receive message 5 dst run@64+13 after [0]
+      7: map program 8 first 0 count 4 values [4] spans [run@192+13]
+      8: send message 9 src run@192+13 after [7]
+  }}
+  role dealer"
+            );
+            let online = SMALL.find("0: receive message 2 dst").unwrap();
+            let end = SMALL.find("  role dealer").unwrap() + "  role dealer".len();
+            changed(&[
+                ("\n  message 0: from", program),
+                (&SMALL[online..end], &copy),
+                ("deploy_bytes 64 run_bytes 256", "deploy_bytes 64 run_bytes 1152"),
+            ])
+        };
+        assert_eq!(loaded(1), Ok(()));
+        assert_snapshot!(loaded(2).unwrap_err(), @"P1, online step 5: message 6 leaves without a mask: step 4 of the online phase adds value 4 of P1, but what it loads was computed from that value");
     }
 }

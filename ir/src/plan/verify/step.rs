@@ -3,7 +3,7 @@
 use super::error::SpanText;
 use super::{Check, MAX_SIZE, Rule, Work, at_step, index, packed_bytes, product};
 use crate::plan::{
-    OperandKind, Phase, Plan, Region, Role, RolePlan, Span, StepOp, TileOp, WeightsMode,
+    Operand, OperandKind, Phase, Plan, Region, Role, RolePlan, Span, StepOp, TileOp, WeightsMode,
 };
 use crate::window::Window;
 
@@ -252,16 +252,19 @@ fn length(what: &'static str, found: usize, expected: usize) -> Result<(), Rule>
 pub(super) struct Access {
     pub(super) span: Span,
     pub(super) write: bool,
+    /// Whether the step may pass over some of the bytes.
+    pub(super) gaps: bool,
 }
 
 /// Everything that a step touches, for steps that [`check`] has passed; a map's operands in their order.
 pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<Access>, Rule> {
-    let read = |span: &Span| Access { span: *span, write: false };
-    let write = |span: &Span| Access { span: *span, write: true };
+    let read = |span: &Span| Access { span: *span, write: false, gaps: false };
+    let write = |span: &Span| Access { span: *span, write: true, gaps: false };
     let list = match op {
         StepOp::Map { program, spans, .. } => {
             let operands = &plan.programs[*program as usize].operands;
-            let access = |(o, &span): (&crate::plan::Operand, _)| Access { span, write: o.write };
+            let access =
+                |(o, span): (&Operand, &Span)| if o.write { write(span) } else { read(span) };
             operands.iter().zip(spans).map(access).collect()
         }
         StepOp::Conv { x: a, w: b, out, .. } | StepOp::MatMul { a, b, out, .. } => {
@@ -289,12 +292,17 @@ pub(super) fn accesses(plan: &Plan, op: &StepOp, work: &mut Work) -> Result<Vec<
 struct Runs {
     starts: Vec<u64>,
     len: u64,
+    /// Whether the one run may have gaps.
+    gaps: bool,
 }
 
 impl Runs {
     fn access(&self, buffer: Span, word: u64, write: bool) -> Vec<Access> {
         let span = |start| Span { at: buffer.at + start * word, len: self.len * word, ..buffer };
-        self.starts.iter().map(|&start| Access { span: span(start), write }).collect()
+        self.starts
+            .iter()
+            .map(|&start| Access { span: span(start), write, gaps: self.gaps })
+            .collect()
     }
 }
 
@@ -302,23 +310,28 @@ impl Runs {
 const MOST_RUNS: u64 = 64;
 
 /// As a set of words, the order of axes does not matter: sorted by stride, dense ones join into a run.
+///
+/// A view in many pieces counts as all bytes from its first to its last: that asks for more order, and keeps the map
+/// of bytes small. Nothing says then which bytes of it a step writes. All count as written, so a later step may read
+/// what nothing has written: what an earlier run left there, which no stream of this run hides. And all keep
+/// the origins that they had, beside the new one: no mask that an earlier step left in a gap is forgotten.
 fn runs(shape: &[usize], offset: usize, strides: &[i64], work: &mut Work) -> Result<Runs, Rule> {
     let Some((first, last)) = hull(shape, offset, strides) else {
-        return Ok(Runs { starts: Vec::new(), len: 0 });
+        return Ok(Runs { starts: Vec::new(), len: 0, gaps: false });
     };
     let axes = shape.iter().zip(strides).map(|(&n, &stride)| (stride.unsigned_abs(), n as u64));
     let mut axes: Vec<(u64, u64)> = axes.filter(|&(stride, n)| stride > 0 && n > 1).collect();
     axes.sort_unstable();
-    let mut runs = Runs { starts: vec![first as u64], len: 1 };
+    let mut runs = Runs { starts: vec![first as u64], len: 1, gaps: false };
     for (stride, n) in axes {
-        // A view in many pieces counts as all bytes from its first to its last: that asks for more
-        // order, and keeps the map of bytes small. Bytes in its gaps then count as written; they hold
-        // what an earlier step of the same role left there.
-        if runs.starts.len() as u64 > MOST_RUNS / n {
-            return Ok(Runs { starts: vec![first as u64], len: (last - first + 1) as u64 });
-        }
         if runs.starts.len() == 1 && stride <= runs.len {
             runs.len += stride * (n - 1);
+        } else if runs.starts.len() as u64 > MOST_RUNS / n {
+            return Ok(Runs {
+                starts: vec![first as u64],
+                len: (last - first + 1) as u64,
+                gaps: true,
+            });
         } else {
             work.spend((runs.starts.len() as u64).saturating_mul(n))?;
             let repeat = |start: u64| (0..n).map(move |i| start + i * stride);
