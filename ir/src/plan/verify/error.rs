@@ -143,6 +143,10 @@ pub enum Unmasked {
         "step {step} of the {phase} phase adds value {value} of P{party}, but what it loads was computed from that value"
     )]
     Loaded { phase: Phase, step: u32, party: u8, value: u32 },
+    #[error(
+        "step {step} of the {phase} phase adds value {value} of P{party}, which went into another payload whose mask went into this one"
+    )]
+    Circle { phase: Phase, step: u32, party: u8, value: u32 },
 }
 
 /// A span as the text form of plans shows it.

@@ -81,8 +81,18 @@ impl<'a> Flow<'a> {
 
     /// Whether something in the set was drawn from `stream`.
     pub(super) fn contains(&self, set: Set, stream: Stream) -> bool {
-        let Some(&bit) = self.streams.get(&stream) else { return false };
-        self.sets[set.0 as usize].get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        let Some(bit) = self.number(stream) else { return false };
+        self.words(set).get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// The bit of a stream in a set; `None` if nothing was drawn from it.
+    pub(super) fn number(&self, stream: Stream) -> Option<usize> {
+        self.streams.get(&stream).copied()
+    }
+
+    /// A set as bits.
+    pub(super) fn words(&self, set: Set) -> &[u64] {
+        &self.sets[set.0 as usize]
     }
 
     /// The origin of each thing that a step writes, from the sets that it read: one entry per access.

@@ -8,11 +8,12 @@
 //! | `messages.rs` | every message is sent once and received once |
 //! | `progress.rs` | all roles come to their end |
 //! | `order.rs` | accesses that conflict are ordered, and what is read has been written |
-//! | `masks.rs`, `flow.rs`, `safety.rs` | what leaves a role is hidden by a mask that nothing else uses |
+//! | `masks.rs`, `flow.rs`, `safety.rs`, `circles.rs` | what leaves a role is hidden by a mask that nothing else uses |
 //!
 //! Plans come from files, so nothing here trusts them: no arithmetic can overflow, and the work is
 //! bounded by [`Work`].
 
+mod circles;
 mod error;
 mod flow;
 mod masks;

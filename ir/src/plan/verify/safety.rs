@@ -10,12 +10,14 @@
 //! A share of a stream that hides one payload hides no other: openings, corrections and masks are
 //! counted together. What is sent to several parties counts once. Where a payload contains several
 //! terms that could hide it, one that is still free is taken, the last one added first. A term hides
-//! nothing where a loaded operand of the same sum was computed from it.
+//! nothing where a loaded operand of the same sum was computed from it, and `circles.rs` has the last word on payloads
+//! that contain each other's masks.
 
+use super::circles::{Hidden, Part};
 use super::error::Unmasked;
 use super::flow::{Flow, Stream};
 use super::order::{Payload, Piece};
-use super::{Check, Rule, Work, at_step};
+use super::{Check, Place, PlanError, Rule, Work, at_step};
 use crate::plan::{MessageKind, Phase, Plan, Role, RolePlan, StepOp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -26,7 +28,8 @@ pub(super) fn check<'a>(
     flow: &mut Flow<'a>,
     work: &mut Work,
 ) -> Check {
-    let mut safety = Safety { plan, flow, work, used: Used::default(), seen: BTreeSet::new() };
+    let (used, hidden, seen) = (Used::default(), Hidden::default(), BTreeSet::new());
+    let mut safety = Safety { plan, flow, work, used, hidden, seen };
     // The dealer first: what it sends has one mask to choose from, where an opening may also contain
     // shares of dealt values.
     let (dealt, opened): (Vec<_>, Vec<_>) = payloads.iter().partition(|p| p.role == Role::Dealer);
@@ -34,7 +37,7 @@ pub(super) fn check<'a>(
         let fail = at_step(payload.role, payload.phase, payload.step as usize);
         safety.payload(payload).map_err(fail)?;
     }
-    Ok(())
+    safety.circles()
 }
 
 struct Safety<'a, 'p> {
@@ -42,11 +45,23 @@ struct Safety<'a, 'p> {
     flow: &'a mut Flow<'p>,
     work: &'a mut Work,
     used: Used,
+    hidden: Hidden,
     /// Written operands (role, phase, step, operand) whose masks are in `used`.
     seen: BTreeSet<(Role, Phase, u32, usize)>,
 }
 
 impl Safety<'_, '_> {
+    fn circles(self) -> Check {
+        let plan = |rule| PlanError { place: Place::Plan, rule };
+        let Some((stream, part)) = self.hidden.circle(self.flow, self.work).map_err(plan)? else {
+            return Ok(());
+        };
+        let Part { role, message, phase, step } = part;
+        let Stream { party, value, .. } = stream;
+        let why = Unmasked::Circle { phase, step, party, value };
+        Err(at_step(role, phase, step as usize)(Rule::Unmasked { message, why }))
+    }
+
     fn payload(&mut self, payload: &Payload) -> Result<(), Rule> {
         let message = &self.plan.messages[payload.message as usize];
         let parties = match (message.kind, payload.role) {
@@ -83,12 +98,15 @@ impl Safety<'_, '_> {
         if !self.seen.insert((role.role, phase, step, operand)) {
             return Ok(());
         }
-        parties.into_iter().try_for_each(|party| self.claim(op, operand, message, piece, party))
+        parties
+            .into_iter()
+            .try_for_each(|party| self.claim(role.role, op, operand, message, piece, party))
     }
 
     /// Finds a mask of `party` that hides what a map wrote, and marks it as used.
     fn claim(
         &mut self,
+        role: Role,
         op: &StepOp,
         operand: usize,
         message: u32,
@@ -110,6 +128,7 @@ impl Safety<'_, '_> {
                 let why = Unmasked::Loaded { phase, step, party, value };
                 refusal = Rule::Unmasked { message, why };
             } else if self.used.claim(stream, first * slot, (first + count) * slot) {
+                self.hidden.add(stream, Part { role, message, phase, step }, origin.all);
                 return Ok(());
             } else {
                 refusal = Rule::MaskReused { party, value };
@@ -230,6 +249,45 @@ mod tests {
             ("run@0+16, run@128+13]", "run@208+16, run@128+13]"),
         ];
         assert_snapshot!(broken(&changes), @"P1, online step 2: message 6 leaves without a mask: step 1 of the online phase adds value 4 of P1, but what it loads was computed from that value");
+    }
+
+    #[test]
+    fn two_payloads_do_not_hide_behind_each_other() {
+        // P1 sends `x + r + s` and `kept`: `r + s` tells `x`, `s` alone does not.
+        let told = |kept: &str| {
+            let program = format!(
+                "  program 9: values 2 word_regs 2 bit_regs 0 {{
+            write packed bits 25
+            random dst w0 value 0 party 1 bits 25
+            random dst w1 value 1 party 1 bits 25
+            {kept}
+            pack src w0 operand 0
+          }}
+          message 0: from"
+            );
+            let mask = "random dst w1 value 1 party 1 bits 25\n    add dst w0 a w0 b w1\n";
+            let more = "random dst w1 value 2 party 1 bits 25\n    add dst w0 a w0 b w1\n";
+            changed(&[
+                ("program 5: values 2", "program 5: values 3"),
+                (mask, &format!("{mask}    {more}")),
+                ("values [2, 4] spans", "values [2, 4, 6] spans"),
+                ("\n  message 0: from", &program),
+                (
+                    "\n  role P0 ",
+                    "\n  message 10: from P1 to P0 phase online kind open bytes 13 round 1 layer 0\n  role P0 ",
+                ),
+                (
+                    "run@256+13 after [6]\n",
+                    "run@256+13 after [6]\n      8: receive message 10 dst run@272+13\n",
+                ),
+                (
+                    "run@192+13 after [4]\n  }",
+                    "run@192+13 after [4]\n      6: map program 9 first 0 count 4 values [4, 6] spans [run@208+13]\n      7: send message 10 src run@208+13 after [6]\n  }",
+                ),
+            ])
+        };
+        assert_eq!(told(""), Ok(()));
+        assert_snapshot!(told("add dst w0 a w0 b w1").unwrap_err(), @"P1, online step 6: message 10 leaves without a mask: step 6 of the online phase adds value 4 of P1, which went into another payload whose mask went into this one");
     }
 
     /// The dealer puts a mask of P1, shifted, into the correction that P1 loads for its opening.
