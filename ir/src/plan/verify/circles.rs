@@ -2,9 +2,9 @@
 //!
 //! A payload `x + r` is uniform to who does not know `r`, unless another payload tells about `r`. With `r` in
 //! `y + r + s`, which `s` hides, it does not; with `s` in `x` as well, it may: the difference of `r + s` and `x + r + s`
-//! is `x`. So the masks must have an order in which none went into a payload that an earlier one hides. Then the first
-//! mask went into one payload only, which it makes uniform whatever the others are; without that payload the same holds
-//! for the next mask, and so on.
+//! is `x`. So the masks must have an order in which none went into a payload that an earlier one hides. Then the last
+//! mask is in its own payload only, and makes that uniform whatever the others are; without it the same holds for the
+//! mask before, and so on.
 //!
 //! Only masks of one party are compared: those of all others may be known to who wants to learn something.
 
@@ -44,7 +44,7 @@ impl Hidden {
     ) -> Result<Option<(Stream, Part)>, Rule> {
         let nodes: Vec<(&Stream, &(Part, Vec<Set>))> = self.0.iter().collect();
         let mut by_number = BTreeMap::new();
-        // Bits by number of stream: what hides something and has not been left yet, party by party.
+        // Bits by number of stream: those that hide something, until all that their payloads contain has been followed.
         let mut open: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
         for (at, (stream, _)) in nodes.iter().enumerate() {
             let Some(number) = flow.number(**stream) else { continue };

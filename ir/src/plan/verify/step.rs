@@ -312,9 +312,10 @@ const MOST_RUNS: u64 = 64;
 /// As a set of words, the order of axes does not matter: sorted by stride, dense ones join into a run.
 ///
 /// A view in many pieces counts as all bytes from its first to its last: that asks for more order, and keeps the map
-/// of bytes small. Nothing says then which bytes of it a step writes. All count as written, so a later step may read
-/// what nothing has written: what an earlier run left there, which no stream of this run hides. And all keep
-/// the origins that they had, beside the new one: no mask that an earlier step left in a gap is forgotten.
+/// of bytes small. Which of them a step writes is then not known. All keep the origins that they had, beside the new one:
+/// no mask that an earlier step left in a gap is forgotten. And all count as written, so it is not proven that a
+/// later step reads no byte of a gap that nothing has written. An earlier run may have left something there, computed from
+/// no stream that hides something in this run.
 fn runs(shape: &[usize], offset: usize, strides: &[i64], work: &mut Work) -> Result<Runs, Rule> {
     let Some((first, last)) = hull(shape, offset, strides) else {
         return Ok(Runs { starts: Vec::new(), len: 0, gaps: false });
