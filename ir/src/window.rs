@@ -32,6 +32,17 @@ impl Window {
         Some(out)
     }
 
+    /// Whether an image of `[height, width]` pixels with its padding is at most sixteen times as large, beyond the first
+    /// 2^24 elements: kernels have memory for it that no plan names.
+    pub fn pads_modestly(&self, input: [usize; 2], channels: usize) -> bool {
+        let elements =
+            |sides: [u128; 2]| sides[0].saturating_mul(sides[1]).saturating_mul(channels as u128);
+        let sides = input.map(|side| side as u128);
+        let padded =
+            [0, 1].map(|axis| sides[axis] + self.pads[axis] as u128 + self.pads[axis + 2] as u128);
+        elements(padded) <= elements(sides).saturating_mul(16).saturating_add(1 << 24)
+    }
+
     /// The input coordinate that tap `tap` of output `out` reads along `axis`; `None` in the padding.
     pub fn input_at(&self, axis: usize, out: usize, tap: usize, extent: usize) -> Option<usize> {
         let at = out * self.strides[axis] + tap * self.dilations[axis];

@@ -161,6 +161,8 @@ fn kernels_get_the_lengths_that_they_want() {
     insta::assert_snapshot!(conv(Window { kernel: [2, 2], ..window }, 1), @"a buffer's length does not match its shape");
     insta::assert_snapshot!(conv(Window { strides: [0, 1], ..window }, 1), @"strides and dilations are at least one");
     insta::assert_snapshot!(conv(Window { kernel: [3, 1], ..window }, 1), @"no window fits into the image");
+    let far = Window { strides: [1 << 20; 2], pads: [1 << 20; 4], ..window };
+    insta::assert_snapshot!(conv(far, 1), @"padding is most of the image");
     insta::assert_snapshot!(conv(Window { pads: [usize::MAX, 0, 0, 0], ..window }, 1), @"a window or image is too large");
     let matmul = |m, b_len| {
         with_op(|[a, b, out]| StepOp::MatMul {

@@ -166,6 +166,7 @@ fn conv_output(window: &Window, x: &[usize; 4]) -> Result<[usize; 2], Rule> {
     want(all.clone().all(small), "a window or image is too large")?;
     let steps = strides.iter().chain(dilations);
     want(steps.clone().all(|&s| s > 0), "strides and dilations are at least one")?;
+    want(window.pads_modestly([x[1], x[2]], x[3]), "padding is most of the image")?;
     window.output([x[1], x[2]]).ok_or("no window fits into the image")
 }
 

@@ -226,6 +226,9 @@ fn conv_words(
     if !small || groups == 0 || !c.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
         return None;
     }
+    if !window.pads_modestly([h, w], c) {
+        return None;
+    }
     let [out_h, out_w] = window.output([h, w])?;
     let words = |extents: [usize; 4]| product(extents.map(|extent| extent as u64));
     all([
@@ -376,6 +379,7 @@ mod tests {
     fn bulk_operations_have_their_lengths() {
         assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: matmul batch 1 mkn [2, 2, 2] shared_b false a run@0+16 b run@0+16 out run@256+12")]), @"P0, online step 6: run@256+12 has 12 bytes, the operation needs 16");
         assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: conv window 1x1 stride 0x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 x_shape [1, 1, 2, 2] out_channels 1 x run@0+16 w run@64+4 out run@256+16")]), @"P0, online step 6: the geometry of the operation is impossible");
+        assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: conv window 1x1 stride 1048576x1048576 dilate 1x1 pad [1048576, 1048576, 1048576, 1048576] groups 1 x_shape [1, 1, 2, 2] out_channels 1 x run@0+16 w run@64+4 out run@256+16")]), @"P0, online step 6: the geometry of the operation is impossible");
         assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: conv window 1x1 stride 1x1 dilate 1x1 pad [0, 0, 0, 0] groups 1 x_shape [1, 1, 2, 2] out_channels 1 x run@0+16 w run@64+8 out run@256+16")]), @"P0, online step 6: run@256+16 has 16 bytes, the operation needs 8");
         assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: sum outer 1 terms 4 inner 1 src run@0+16 dst run@256+8")]), @"P0, online step 6: run@256+8 has 8 bytes, the operation needs 4");
         assert_snapshot!(broken(&[("6: map program 7 first 0 count 4 values [4] spans [run@256+13]", "6: gather outer 1 extent 4 inner 1 indices [4] src run@0+16 dst run@256+4")]), @"P0, online step 6: entry 4 does not exist, there are 4");
