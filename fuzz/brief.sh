@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${SECONDS_EACH:-20}
 target=${CARGO_TARGET_DIR:-target}
-all=(frame importer plan_file plan_text program_text weights_file)
+all=(array frame importer plan_file plan_text program_text weights_file)
 [ $# -gt 0 ] || set -- "${all[@]}"
 
 say() { printf '%4s s  %s\n' "$SECONDS" "$1"; }

@@ -195,6 +195,14 @@ pub fn read_npy(path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
     read_npy_if(path, |_| Ok(()))
 }
 
+/// As [`read_npy`], of bytes from anywhere; `path` is for errors.
+///
+/// # Errors
+/// As [`read_npy`].
+pub fn parse_npy(bytes: impl Read, path: &Path) -> Result<(Shape, Vec<f32>), TensorError> {
+    to_floats(path, ".npy", bytes, |_| Ok(()))
+}
+
 /// As [`read_npy`], if `accept` takes the shape: it is asked before there is memory for the values.
 fn read_npy_if(
     path: &Path,

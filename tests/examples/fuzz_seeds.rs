@@ -40,6 +40,7 @@ fn main() -> Done {
     for model in ["cancer-logistic", "cancer-mlp"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/real").join(model);
         let bytes = std::fs::read(path.join("model.onnx"))?;
+        seeds.write("array", model, &std::fs::read(path.join("output_0.npy"))?)?;
         seeds.write("importer", model, &bytes)?;
         seeds.programs(model, &bytes)?;
         for weights in [WeightsMode::Party0, WeightsMode::Owner, WeightsMode::Public] {
