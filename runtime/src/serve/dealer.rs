@@ -25,7 +25,7 @@ fn run(session: &mut Session) -> Result<Report, ServeError> {
         here.then(|| std::mem::take(&mut state.seeds).into_iter().collect::<Vec<(u8, Seed)>>())
     };
     let within = session.options.connect_within;
-    let seeds = session.control.wait(Some(within), |_| "the parties' seeds".into(), all)?;
+    let seeds = session.control.wait_within(Some(within), |_| "the parties' seeds".into(), all)?;
     let machine = session.machine(seeds)?;
     let (session, control) = (&*session, &session.control);
     let mut report = Report::new(Role::Dealer, session.options.plan.depth);
@@ -58,7 +58,7 @@ fn is_asked_for(session: &Session, run: u64) -> Result<bool, ServeError> {
         }
         parties.iter().all(|party| state.asked.has(*party, run)).then_some(true)
     };
-    session.control.wait(None, |_| String::new(), ready)
+    session.control.wait(ready)
 }
 
 fn one_run(

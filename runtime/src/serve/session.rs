@@ -212,7 +212,8 @@ impl Session {
             control.tell(partners, Kind::Begin, begin.first, &begin.payload());
         }
         let ready = |state: &mut super::control::State| state.begin;
-        let begin = control.wait(Some(within), |_| "P0's start of the session".into(), ready)?;
+        let begin =
+            control.wait_within(Some(within), |_| "P0's start of the session".into(), ready)?;
         let own = self.options.role;
         let next = self.ledger().next();
         if begin.first < next {

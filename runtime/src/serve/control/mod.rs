@@ -72,11 +72,19 @@ impl Control {
         (self.log)(&format!("{}: {line}", self.role));
     }
 
-    /// Waits until `ready` has something; `what` says what for, for the error.
+    /// Waits until `ready` has something.
     pub(super) fn wait<T>(
         &self,
+        ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, ServeError> {
+        self.wait_within(None, |_| String::new(), ready)
+    }
+
+    /// As [`Control::wait`], but no longer than `limit`; `missing` says for what, for the error.
+    pub(super) fn wait_within<T>(
+        &self,
         limit: Option<Duration>,
-        what: impl Fn(&State) -> String,
+        missing: impl Fn(&State) -> String,
         mut ready: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, ServeError> {
         let start = Instant::now();
@@ -95,7 +103,7 @@ impl Control {
                 None => Duration::from_hours(1),
                 Some(Some(left)) => left,
                 Some(None) => {
-                    let (own, missing) = (self.role, what(&state));
+                    let (own, missing) = (self.role, missing(&state));
                     let seconds = limit.unwrap_or_default().as_secs();
                     return Err(ServeError::Waiting { own, missing, seconds });
                 }
@@ -112,7 +120,7 @@ impl Control {
             absent.map(Role::to_string).collect()
         };
         let ready = |state: &mut State| missing(state).is_empty().then_some(());
-        self.wait(Some(limit), |state| missing(state).join(", "), ready)
+        self.wait_within(Some(limit), |state| missing(state).join(", "), ready)
     }
 
     /// The cause of an error: what the network thread saw, if it saw something, otherwise `error`.
@@ -177,6 +185,6 @@ impl Control {
     pub(super) fn setup_packets(&self, limit: Option<Duration>) -> Result<Vec<Packet>, ServeError> {
         let ready =
             |_: &mut State| Some(self.mailbox.take_setup()).filter(|packets| !packets.is_empty());
-        self.wait(limit, |_| "the dealer's masks of the weights".into(), ready)
+        self.wait_within(limit, |_| "the dealer's masks of the weights".into(), ready)
     }
 }

@@ -23,7 +23,7 @@ impl Control {
             let begun = state.completed + state.runs.range(..run).count() as u64;
             (begun < limit).then_some(Some(run))
         };
-        self.wait(None, |_| String::new(), ready)
+        self.wait(ready)
     }
 
     /// `run` begins at this role.
@@ -49,7 +49,7 @@ impl Control {
             let stops = state.stop_at.is_some_and(|at| at <= run);
             (stops || state.has_begun_everywhere(run)).then_some(())
         };
-        self.wait(None, |_| String::new(), began)
+        self.wait(began)
     }
 
     /// `run` is over at this role.
@@ -99,7 +99,7 @@ impl Control {
             }
             others.iter().all(|party| state.ready.has(*party, run)).then_some(Ok(()))
         };
-        self.wait(None, |_| String::new(), ready)?
+        self.wait(ready)?
     }
 
     /// `run` is ready for its client's input (`P_0` only).
@@ -127,10 +127,10 @@ impl Control {
             let over = state.runs.get(&run).is_some_and(|flight| flight.over);
             claimed(state).map(Some).or_else(|| over.then_some(None))
         };
-        if let Some(settled) = self.wait(None, |_| String::new(), settled)? {
+        if let Some(settled) = self.wait(settled)? {
             return settled;
         }
-        match self.wait(patience, |_| String::new(), claimed) {
+        match self.wait_within(patience, |_| String::new(), claimed) {
             Err(ServeError::Waiting { .. }) => {
                 self.say(&format!("run {run} is called off: its client did not claim it here"));
                 Err(off())
@@ -205,7 +205,7 @@ impl Control {
             let here = state.recorded.get(&run).map_or(0, BTreeMap::len);
             (here >= count).then(|| state.recorded.remove(&run).unwrap_or_default())
         };
-        let packets = self.wait(None, |_| String::new(), ready)?;
+        let packets = self.wait(ready)?;
         Ok(packets.into_values().collect())
     }
 }
