@@ -8,11 +8,12 @@
 use crate::packet::Packet;
 use crate::payload::Payload;
 use crate::share::Seed;
-use mpcc_ir::plan::{Phase, Role};
+use mpcc_ir::plan::{Phase, Plan, Role};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const META: &str = "session";
@@ -56,6 +57,7 @@ pub struct Session {
 pub struct Store {
     dir: PathBuf,
     session: Session,
+    plan: Arc<Plan>,
 }
 
 /// A store that is being filled; it replaces an older one when it is complete.
@@ -122,11 +124,16 @@ impl StoreWriter {
 }
 
 impl Store {
-    /// Opens the store in `state_dir`, which must be for this plan and role.
+    /// Opens the store in `state_dir`, which must be for this plan, whose file has the digest, and role.
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong with it.
-    pub fn open(state_dir: &Path, plan: [u8; 32], role: Role) -> Result<Self, StoreError> {
+    pub fn open(
+        state_dir: &Path,
+        plan: &Arc<Plan>,
+        digest: [u8; 32],
+        role: Role,
+    ) -> Result<Self, StoreError> {
         let dir = state_dir.join("store");
         let path = dir.join(META);
         if !path.exists() {
@@ -134,10 +141,10 @@ impl Store {
         }
         let session = parse_session(&read_sealed(&path)?, role);
         let session = session.ok_or_else(|| StoreError::Damaged { path: path.clone() })?;
-        if session.plan != plan || session.role != role {
+        if session.plan != digest || session.role != role {
             return Err(StoreError::Other { path: dir });
         }
-        Ok(Self { dir, session })
+        Ok(Self { dir, session, plan: Arc::clone(plan) })
     }
 
     /// The session that filled the store.
@@ -175,8 +182,8 @@ impl Store {
             return Err(StoreError::Exhausted { run });
         }
         let phase = if run.is_some() { Phase::Offline } else { Phase::Setup };
-        let packets =
-            parse_packets(&read_sealed(&path)?, phase, run.unwrap_or(0), self.session.role);
+        let stage = (phase, run.unwrap_or(0));
+        let packets = parse_packets(&read_sealed(&path)?, &self.plan, stage, self.session.role);
         packets.ok_or(StoreError::Damaged { path })
     }
 }
@@ -185,18 +192,24 @@ fn file_name(run: Option<u64>) -> String {
     run.map_or_else(|| "setup".to_owned(), |run| format!("run-{run}"))
 }
 
-/// Senders are not stored: the plan knows them, and the reader fills them in.
-fn parse_packets(bytes: &[u8], phase: Phase, run: u64, to: Role) -> Option<Vec<Packet>> {
+/// The messages of a phase of `run` for `to`. Senders are not stored, as the plan knows them.
+fn parse_packets(
+    bytes: &[u8],
+    plan: &Plan,
+    (phase, run): (Phase, u64),
+    to: Role,
+) -> Option<Vec<Packet>> {
     let mut rest = bytes;
     let mut packets = Vec::new();
     while !rest.is_empty() {
         let message = u32::from_le_bytes(take(&mut rest)?);
+        let from = plan.messages.get(message as usize)?.from;
         let depth = u32::from_le_bytes(take(&mut rest)?);
         let len = usize::try_from(u64::from_le_bytes(take(&mut rest)?)).ok()?;
         let (payload, after) = rest.split_at_checked(len)?;
         rest = after;
         let payload = Payload::copy_of(payload);
-        packets.push(Packet { from: to, to, phase, run, message, depth, payload });
+        packets.push(Packet { from, to, phase, run, message, depth, payload });
     }
     Some(packets)
 }
@@ -254,11 +267,21 @@ fn read_sealed(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpcc_ir::plan::{Message, MessageKind, WeightsMode, Word};
 
     fn packet(message: u32, run: u64) -> Packet {
-        let (from, to) = (Role::Party(1), Role::Party(1));
+        let (from, to) = (Role::Dealer, Role::Party(1));
         let phase = if run == 0 { Phase::Setup } else { Phase::Offline };
         Packet { from, to, phase, run, message, depth: 0, payload: vec![message as u8; 5].into() }
+    }
+
+    /// A plan with some messages of the dealer's.
+    fn plan() -> Arc<Plan> {
+        let (from, to, phase) = (Role::Dealer, Role::Party(1), Phase::Offline);
+        let kind = MessageKind::Correction;
+        let message = Message { from, to, phase, kind, bytes: 5, round: 0, layer: 0 };
+        let messages = vec![message; 4];
+        Arc::new(Plan { messages, ..Plan::empty(Word::W32, 2, WeightsMode::Public) })
     }
 
     fn filled(dir: &Path) {
@@ -274,20 +297,20 @@ mod tests {
     fn a_run_is_taken_once() {
         let dir = tempfile::tempdir().unwrap();
         filled(dir.path());
-        let store = Store::open(dir.path(), [1; 32], Role::Party(1)).unwrap();
+        let store = Store::open(dir.path(), &plan(), [1; 32], Role::Party(1)).unwrap();
         assert_eq!(store.setup().unwrap(), [packet(1, 0), packet(2, 0)]);
         assert_eq!(store.session().seed.as_ref().unwrap().expose_bytes(), &[4; 32]);
         assert!(store.has(5));
         assert_eq!(store.take(5).unwrap(), [packet(3, 5)]);
         assert!(matches!(store.take(5), Err(StoreError::Exhausted { run: 5 })));
-        let again = Store::open(dir.path(), [1; 32], Role::Party(1)).unwrap();
+        let again = Store::open(dir.path(), &plan(), [1; 32], Role::Party(1)).unwrap();
         assert!(!again.has(5));
     }
 
     #[test]
     fn other_plans_roles_and_damage_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let open = |plan, role| Store::open(dir.path(), plan, role).map(|_| ());
+        let open = |digest, role| Store::open(dir.path(), &plan(), digest, role).map(|_| ());
         assert!(matches!(open([1; 32], Role::Party(1)), Err(StoreError::Absent { .. })));
         filled(dir.path());
         assert!(matches!(open([9; 32], Role::Party(1)), Err(StoreError::Other { .. })));
@@ -296,7 +319,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[30] ^= 1;
         fs::write(&path, bytes).unwrap();
-        let store = Store::open(dir.path(), [1; 32], Role::Party(1)).unwrap();
+        let store = Store::open(dir.path(), &plan(), [1; 32], Role::Party(1)).unwrap();
         assert!(matches!(store.take(5), Err(StoreError::Damaged { .. })));
     }
 
@@ -304,7 +327,7 @@ mod tests {
     fn an_unfinished_store_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
         StoreWriter::create(dir.path()).unwrap().put(Some(1), &[]).unwrap();
-        let opened = Store::open(dir.path(), [1; 32], Role::Party(1));
+        let opened = Store::open(dir.path(), &plan(), [1; 32], Role::Party(1));
         assert!(matches!(opened, Err(StoreError::Absent { .. })));
     }
 }

@@ -2,8 +2,10 @@
 
 use super::control::State;
 use super::error::ServeError;
+use super::machine::Machine;
+use super::options::ServeOptions;
 use super::report::{Report, RunReport};
-use super::session::{Machine, ServeOptions, Session};
+use super::session::Session;
 use super::slots::serve_runs;
 use crate::arena::Arena;
 use crate::share::Seed;

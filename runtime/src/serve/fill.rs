@@ -2,8 +2,9 @@
 
 use super::control::Begin;
 use super::error::ServeError;
+use super::options::ServeOptions;
 use super::report::Report;
-use super::session::{ServeOptions, Session};
+use super::session::Session;
 use crate::net::frame::Kind;
 use crate::share::Seed;
 use crate::store::{Session as StoreSession, StoreWriter};

@@ -3,8 +3,9 @@
 use super::control::most_requests;
 use super::error::ServeError;
 use super::links::{Event, Links, State, no_more_runs};
+use super::options::Log;
 use super::report::{Report, RunReport, seconds_per_run};
-use super::session::{Log, addresses, data_limit, from_plan};
+use super::session::{addresses, data_limit};
 use crate::client::{ClientRun, Output};
 use crate::error::{PeerError, RunError};
 use crate::ledger::Ledger;
@@ -106,7 +107,8 @@ impl Source {
             return Ok(Self::Dealer);
         }
         let ledger = Ledger::open(&options.state_dir)?;
-        let store = Store::open(&options.state_dir, options.plan_digest, Role::Client)?;
+        let store =
+            Store::open(&options.state_dir, &options.plan, options.plan_digest, Role::Client)?;
         Ok(Self::Store(store, ledger))
     }
 
@@ -306,7 +308,7 @@ impl<'a> Client<'a> {
         if let Source::Store(store, ledger) = &mut self.source {
             ledger.reserve(run)?;
             for packet in store.take(run)? {
-                client.deliver(from_plan(&self.options.plan, packet))?;
+                client.deliver(packet)?;
             }
         }
         let others: Vec<Role> = self.links.lock().links.keys().copied().collect();

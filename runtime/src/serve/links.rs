@@ -1,7 +1,7 @@
 //! A client's links, fed by the network thread.
 
 use super::error::ServeError;
-use super::session::Log;
+use super::options::Log;
 use crate::error::{PeerError, RunError};
 use crate::net::frame::{Frame, Header, Kind};
 use crate::net::handshake::HandshakeError;

@@ -12,6 +12,8 @@ mod error;
 mod fill;
 mod infer;
 mod links;
+mod machine;
+mod options;
 mod owner;
 mod party;
 mod report;
@@ -20,8 +22,8 @@ mod slots;
 
 pub use error::ServeError;
 pub use infer::{InferOptions, InferOutcome, infer};
+pub use options::{Log, ServeOptions, StopHandle};
 pub use report::{Report, RunReport, SentBytes, median, seconds_per_run};
-pub use session::{Log, ServeOptions, StopHandle};
 
 use mpcc_ir::plan::Role;
 

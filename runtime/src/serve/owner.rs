@@ -2,8 +2,9 @@
 
 use super::control::Control;
 use super::error::ServeError;
+use super::options::ServeOptions;
 use super::report::Report;
-use super::session::{ServeOptions, Session};
+use super::session::Session;
 use crate::executor::Outbox as _;
 use crate::owner::OwnerSetup;
 use crate::params::Params;

@@ -3,8 +3,10 @@
 use super::control::{Begin, Control};
 use super::error::ServeError;
 use super::fill;
+use super::machine::Machine;
+use super::options::ServeOptions;
 use super::report::{Report, RunReport};
-use super::session::{Machine, ServeOptions, Session};
+use super::session::Session;
 use super::slots::serve_runs;
 use crate::arena::Arena;
 use crate::error::RunError;

@@ -5,8 +5,9 @@
 
 use super::control::Control;
 use super::error::ServeError;
+use super::machine::Machine;
 use super::report::RunReport;
-use super::session::{Machine, Session};
+use super::session::Session;
 use crate::arena::Arena;
 use crate::error::RunError;
 use mpcc_ir::plan::Phase;

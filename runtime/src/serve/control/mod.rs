@@ -8,7 +8,7 @@ pub(super) use state::{State, most_requests};
 
 use super::claims::ClaimKey;
 use super::error::ServeError;
-use super::session::Log;
+use super::options::Log;
 use crate::error::{PeerError, RunError};
 use crate::mailbox::Mailbox;
 use crate::net::frame::{Frame, Kind};
