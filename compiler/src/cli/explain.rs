@@ -1,5 +1,7 @@
 //! `mpcc explain`: what a plan does, what it costs, what it needs.
 
+use super::compile::weights_path;
+use super::replaced::check_apart;
 use anyhow::{Context as _, bail};
 use mpcc_ir::nn::ClearOp;
 use mpcc_ir::plan::{Forecast, Layer, MessageKind, Phase, Plan, Role, WeightsMode};
@@ -28,7 +30,17 @@ pub(crate) struct Explain {
 }
 
 impl Explain {
+    /// Refuses a page that would replace what is read, or the plan's weights.
+    fn check_output(&self) -> anyhow::Result<()> {
+        let weights = weights_path(&self.plan);
+        let mut kept = vec![("the plan", self.plan.as_path()), ("the weights", &weights)];
+        kept.extend(self.measured.iter().map(|path| ("the trace", path.as_path())));
+        let page = self.timeline.iter().map(|path| ("--timeline", path.as_path()));
+        check_apart(&page.collect::<Vec<_>>(), &kept)
+    }
+
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        self.check_output()?;
         let (plan, digest) = super::read_plan(&self.plan)?;
         if let Some(path) = &self.timeline {
             let traces = read_traces(&self.measured, &plan, digest)?;

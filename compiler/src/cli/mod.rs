@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod model_args;
 mod profile;
+mod replaced;
 mod run;
 mod tensors;
 mod timeline;

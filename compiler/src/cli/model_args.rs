@@ -1,5 +1,6 @@
 //! Arguments that say how a model is compiled, shared by the verbs that compile.
 
+use super::replaced::Named;
 use super::tensors;
 use anyhow::Context as _;
 use mpcc_compiler::compile::CompileOptions;
@@ -115,6 +116,15 @@ impl ModelArgs {
             ("--cores", self.cores.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// The files that the options name.
+    pub(crate) fn files(&self) -> Vec<Named<'_>> {
+        let calibrate = self.calibrate.iter().map(|path| ("the samples", path.as_path()));
+        let machine = self.machine.iter().map(|path| ("the machine profile", path.as_path()));
+        let link = Path::new(&self.link);
+        let link = link.is_file().then_some(("the link profile", link));
+        calibrate.chain(machine).chain(link).collect()
     }
 
     /// The options for the model at `path`, for roles with as many compute threads.

@@ -254,5 +254,23 @@ fn refusals() {
     assert_snapshot!(site.refusal("explain none.plan --timeline none/t.html"), @"1: error: cannot write `none/t.html`; check the directory and the free space: No such file or directory (os error 2)");
     assert_snapshot!(site.refusal("run m.plan --trace none/t.json"), @"1: error: cannot write `none/t.json`; check the directory and the free space: No such file or directory (os error 2)");
     assert_snapshot!(site.refusal("run m.plan --timeline ."), @"1: error: cannot write `.`; check the directory and the free space: is a directory");
-    assert_snapshot!(site.refusal("run m.plan --trace t --timeline t"), @"1: error: --trace and --timeline name the same file; give two names");
+    assert_snapshot!(site.refusal("run m.plan --trace t --timeline ./t"), @"1: error: --trace `t` and --timeline `./t` are one file; give two names");
+}
+
+#[test]
+fn nothing_that_is_read_is_replaced() {
+    let site = Site::compiled();
+    record(&site, "m.plan", Role::Party(0), "P0.json");
+    let run = |more: &str| site.refusal(&format!("run m.plan -i input=@x.npy {more}"));
+    assert_snapshot!(run("--trace ./m.plan"), @"1: error: --trace `./m.plan` would replace the plan `m.plan`; give --trace another name");
+    assert_snapshot!(run("--timeline m.weights"), @"1: error: --timeline `m.weights` would replace the weights `m.weights`; give --timeline another name");
+    assert_snapshot!(run("--timeline ./x.npy"), @"1: error: --timeline `./x.npy` would replace the input `x.npy`; give --timeline another name");
+    assert_snapshot!(run("-o x.npy"), @"1: error: --output `x.npy` would replace the input `x.npy`; give --output another name");
+    assert_snapshot!(run("-o y.npy --timeline ./y.npy"), @"1: error: --timeline `./y.npy` and --output `y.npy` are one file; give two names");
+    assert_snapshot!(run("--compare m.onnx --trace m.onnx"), @"1: error: --trace `m.onnx` would replace the --compare file `m.onnx`; give --trace another name");
+    assert_snapshot!(site.refusal("run m.onnx --calibrate x.npy --trace x.npy"), @"1: error: --trace `x.npy` would replace the samples `x.npy`; give --trace another name");
+    assert_snapshot!(site.refusal("run m.onnx --trace m.onnx"), @"1: error: --trace `m.onnx` would replace the model `m.onnx`; give --trace another name");
+    assert_snapshot!(site.refusal("explain m.plan --timeline m.plan"), @"1: error: --timeline `m.plan` would replace the plan `m.plan`; give --timeline another name");
+    assert_snapshot!(site.refusal("explain m.plan --timeline m.weights"), @"1: error: --timeline `m.weights` would replace the weights `m.weights`; give --timeline another name");
+    assert_snapshot!(site.refusal("explain m.plan --measured P0.json --timeline ./P0.json"), @"1: error: --timeline `./P0.json` would replace the trace `P0.json`; give --timeline another name");
 }

@@ -6,13 +6,15 @@ mod reference;
 pub(crate) mod report;
 pub(crate) mod role;
 
+use super::compile::weights_path;
 use super::model_args::ModelArgs;
+use super::replaced::check_apart;
 use super::timeline::TraceFiles;
 use anyhow::bail;
 use deployment::{Deployment, is_onnx};
 use mpcc_runtime::tensors::{check_output_file, write_outputs};
 use reference::Reference;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run a plan, or an ONNX model, with all roles as local processes over TCP
 #[derive(clap::Args)]
@@ -45,7 +47,25 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Refuses outputs that would replace what the run reads, or each other.
+    fn check_outputs(&self) -> anyhow::Result<()> {
+        let weights = weights_path(&self.model);
+        let mut kept = self.how.files();
+        if is_onnx(&self.model) {
+            kept.push(("the model", &self.model));
+        } else {
+            kept.extend([("the plan", self.model.as_path()), ("the weights", &weights)]);
+        }
+        let inputs = self.inputs.iter().filter_map(|argument| argument.split_once('@'));
+        kept.extend(inputs.map(|(_, file)| ("the input", Path::new(file))));
+        kept.extend(self.compare.iter().map(|path| ("the --compare file", path.as_path())));
+        let mut outputs = self.files.named();
+        outputs.extend(self.output.iter().map(|path| ("--output", path.as_path())));
+        check_apart(&outputs, &kept)
+    }
+
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        self.check_outputs()?;
         let deployment = Deployment::open(&self.model, &self.how, self.threads)?;
         let plan = &deployment.plan;
         if let Some(path) = &self.output {

@@ -7,6 +7,7 @@ mod describe;
 mod history;
 mod page;
 
+use super::replaced::Named;
 use anyhow::{Context as _, bail};
 use history::History;
 use mpcc_ir::files::{cannot_write, check_writable, write_atomically};
@@ -32,11 +33,14 @@ impl TraceFiles {
         self.trace.is_some() || self.timeline.is_some()
     }
 
+    /// The files, with the options that name them.
+    pub(crate) fn named(&self) -> Vec<Named<'_>> {
+        let trace = self.trace.iter().map(|path| ("--trace", path.as_path()));
+        trace.chain(self.timeline.iter().map(|path| ("--timeline", path.as_path()))).collect()
+    }
+
     /// Refuses, before the run, files that cannot be written after it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        if self.wanted() && self.trace == self.timeline {
-            bail!("--trace and --timeline name the same file; give two names");
-        }
         self.trace.iter().chain(&self.timeline).try_for_each(|path| check_file(path))
     }
 
