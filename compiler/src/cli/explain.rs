@@ -8,7 +8,9 @@ use mpcc_ir::plan::{Forecast, Layer, MessageKind, Phase, Plan, Role, WeightsMode
 use mpcc_runtime::trace::Trace;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 /// Show a plan's layers, number formats, rounds, bytes and memory
 #[derive(clap::Args)]
@@ -60,6 +62,13 @@ impl Explain {
 fn read_traces(paths: &[PathBuf], plan: &Plan, digest: [u8; 32]) -> anyhow::Result<Vec<Trace>> {
     let mut traces: Vec<Trace> = Vec::new();
     for path in paths {
+        if is_trace_events(path) {
+            bail!(
+                "`{}` has trace events of `mpcc run`, for Perfetto; give what `--trace` of `mpcc-party serve` or `infer` \
+                 has recorded, or see a run of this host with `mpcc run --timeline`",
+                path.display()
+            );
+        }
         let trace = Trace::read(path, plan, digest);
         let trace = trace.with_context(|| format!("trace `{}`", path.display()))?;
         if traces.iter().any(|known| known.role == trace.role) {
@@ -72,6 +81,17 @@ fn read_traces(paths: &[PathBuf], plan: &Plan, digest: [u8; 32]) -> anyhow::Resu
         traces.push(trace);
     }
     Ok(traces)
+}
+
+/// Whether a file begins as [`super::timeline`] writes trace events. A pipe is not looked at: it could not be read again.
+fn is_trace_events(path: &Path) -> bool {
+    let mut head = Vec::new();
+    if !path.is_file() {
+        return false;
+    }
+    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_end(&mut head));
+    let key = b"\"traceEvents\"";
+    read.is_ok() && head.windows(key.len()).any(|window| window == key)
 }
 
 /// Payload bytes of the plan's messages that satisfy a condition.

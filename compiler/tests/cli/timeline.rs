@@ -239,6 +239,8 @@ fn refusals() {
     let explain = |more: &str| site.refusal(&format!("explain m.plan --timeline t.html {more}"));
     assert_snapshot!(explain("--measured P0.json --measured P0.json"), @"1: error: `P0.json` is a second trace of P0; give one for each role");
     assert_snapshot!(explain("--measured none.json"), @"1: error: trace `none.json`: cannot read it: No such file or directory (os error 2)");
+    site.stdout("run m.plan -i @x.npy --trace events.json");
+    assert_snapshot!(explain("--measured events.json"), @"1: error: `events.json` has trace events of `mpcc run`, for Perfetto; give what `--trace` of `mpcc-party serve` or `infer` has recorded, or see a run of this host with `mpcc run --timeline`");
     assert_snapshot!(explain("--measured x.npy"), @"1: error: trace `x.npy`: it is no trace; `mpcc-party serve --trace` and `mpcc-party infer --trace` write them: expected value at line 1 column 1");
     assert_snapshot!(site.refusal("explain m.plan --measured P0.json"), @"
     2: error: the following required arguments were not provided:
