@@ -99,6 +99,36 @@ fn pages_show_their_lanes() {
     }
 }
 
+/// What the mouse finds in the middle of each bar of a compute lane, at any zoom, must be that bar.
+const HOVER: &str = r#"<script>
+let wrong = 0, bars = 0;
+for (const lane of lanes.filter(lane => lane.kind === "compute")) {
+  for (const zoom of [1, 1e3, 1e6]) {
+    for (let i = 0; i < lane.bars.length; i += WIDTH) {
+      const middle = lane.bars[i] + lane.bars[i + TIME] / 2;
+      [view.from, view.to] = [middle - 1e7 / zoom, middle + 1e7 / zoom];
+      const [, lines] = describe(lane, middle) || [];
+      bars += 1;
+      if (!lines || lines[0] !== data.words[lane.bars[i + WORDS]] || barAt(lane, middle) !== i) wrong += 1;
+    }
+  }
+}
+document.body.dataset.hovered = `${wrong} of ${bars > 0}`;
+</script></body>"#;
+
+#[test]
+fn the_mouse_finds_the_bar_that_covers_a_time() {
+    let Some(browser) = browser() else { return };
+    let site = Site::compiled();
+    site.predict("some", 3.0);
+    site.record_marks("some.plan", "P1.json");
+    site.stdout("explain some.plan --timeline t.html --measured P1.json");
+    let page = String::from_utf8(site.read("t.html")).unwrap();
+    site.write("t.html", page.replace("</body>", HOVER).as_bytes());
+    let dom = open(&browser, &site, "t.html", &["--dump-dom".to_owned()]);
+    assert!(dom.contains(r#"data-hovered="0 of true""#), "{:?}", dom.split_once("data-hovered"));
+}
+
 /// A picture of three or four bytes a pixel.
 struct Pixels {
     rows: Vec<Vec<u8>>,

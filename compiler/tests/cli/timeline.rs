@@ -28,6 +28,39 @@ impl Site {
     }
 }
 
+impl Site {
+    /// A trace of `P1` in which one step takes as long as all others, and messages come meanwhile, at no time of a thread.
+    pub(crate) fn record_marks(&self, plan: &str, file: &str) {
+        let role = Role::Party(1);
+        record(self, plan, role, file);
+        let (plan, digest) = codec::read_file(&self.path(plan)).unwrap();
+        let mut trace = Trace::read(&self.path(file), &plan, digest).unwrap();
+        for phase in &mut trace.phases {
+            let is_receive = |at: u32| {
+                matches!(
+                    plan.role(role).unwrap().steps(phase.phase)[at as usize].op,
+                    StepOp::Receive { .. }
+                )
+            };
+            let long = phase.steps.iter().position(|time| !is_receive(time.step));
+            let count = phase.steps.len() as u64;
+            let begins = phase.steps.first().map_or(0, |time| time.start_ns);
+            for (at, time) in phase.steps.iter_mut().enumerate() {
+                if is_receive(time.step) {
+                    (time.start_ns, time.end_ns) =
+                        (begins + 100 * at as u64, begins + 100 * at as u64);
+                } else if Some(at) == long {
+                    (time.start_ns, time.end_ns) = (begins, begins + 1_000 * count);
+                } else {
+                    (time.start_ns, time.end_ns) =
+                        (time.start_ns + 1_000 * count, time.end_ns + 1_000 * count);
+                }
+            }
+        }
+        trace.write(&self.path(file)).unwrap();
+    }
+}
+
 #[test]
 fn a_trace_has_every_step_and_message() {
     let site = Site::compiled();
@@ -123,13 +156,25 @@ fn data(site: &Site, page: &str) -> Value {
     serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
 }
 
-/// Role, kind, source and number of bars of each lane.
+/// The bars of a lane begin where the one before is over, or later.
+fn bars_are_apart(lane: &Value) {
+    let bars: Vec<f64> =
+        lane["bars"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+    let bars: Vec<&[f64]> = bars.chunks_exact(10).collect();
+    for pair in bars.windows(2) {
+        assert!(pair[0][0] + pair[0][1] <= pair[1][0] + 1e-6, "{} {pair:?}", lane["name"]);
+    }
+}
+
+/// Role, source, name and number of bars and marks of each lane.
 fn lanes(data: &Value) -> String {
     let mut lines = Vec::new();
     for role in data["roles"].as_array().unwrap() {
         for lane in role["lanes"].as_array().unwrap() {
             let text = |key: &str| lane[key].as_str().unwrap().to_owned();
-            let bars = lane["bars"].as_array().unwrap().len() / 10;
+            let rows = |key: &str| lane[key].as_array().unwrap().len() / 10;
+            let bars = rows("bars") + rows("marks");
+            bars_are_apart(lane);
             let role = role["name"].as_str().unwrap();
             lines.push(format!("{role} {} {}: {bars}", text("source"), text("name")));
         }
@@ -184,6 +229,9 @@ fn a_page_of_both_and_of_what_is_predicted() {
     let predicted = data(&site, "p.html");
     assert_eq!((&predicted["measured"], &predicted["predicted"]), (&false.into(), &true.into()));
     assert_eq!(of(&both, "predicted"), of(&predicted, "predicted"));
+    for key in ["windows", "lanes", "totals"] {
+        assert_eq!(of_source(&both, key), of_source(&predicted, key), "{key}");
+    }
     assert_eq!(of(&predicted, "measured"), "");
     let plan = site.plan("some.plan");
     let online = plan.role(Role::Party(1)).unwrap().online.len() as f64;
@@ -191,6 +239,59 @@ fn a_page_of_both_and_of_what_is_predicted() {
     let window = windows.iter().find(|w| w["phase"] == Phase::Online as usize).unwrap();
     assert_eq!(window["start"], 0.0);
     assert!(window["end"].as_f64().unwrap() >= 3.0 * online);
+}
+
+/// What a page says of predictions: windows, or the lanes or totals of roles that have some.
+fn of_source(page: &Value, key: &str) -> Vec<Value> {
+    let roles = page["roles"].as_array().unwrap().iter();
+    let lists: Vec<&Value> = match key {
+        "windows" => vec![&page[key]],
+        _ => roles.map(|role| &role[key]).collect(),
+    };
+    let all = lists.into_iter().flat_map(|list| list.as_array().unwrap());
+    let mut own: Vec<Value> = all.filter(|item| item["source"] == "predicted").cloned().collect();
+    for lane in &mut own {
+        // Words are numbered over all that a page shows.
+        for rows in ["bars", "marks"] {
+            if let Some(rows) = lane.get_mut(rows).and_then(Value::as_array_mut) {
+                rows.iter_mut().skip(4).step_by(10).for_each(|word| *word = Value::Null);
+            }
+        }
+    }
+    own
+}
+
+#[test]
+fn predicted_phases_follow_each_other() {
+    let site = Site::compiled();
+    site.stdout("run m.plan -i @x.npy --threads 2 --timeline both.html");
+    site.stdout("explain m.plan --timeline p.html");
+    let (both, predicted) = (data(&site, "both.html"), data(&site, "p.html"));
+    for key in ["windows", "lanes", "totals"] {
+        assert_eq!(of_source(&both, key), of_source(&predicted, key), "{key}");
+    }
+    let forecast = site.plan("m.plan").forecast.unwrap();
+    let windows = of_source(&both, "windows");
+    let span = |phase: Phase| {
+        let window = windows.iter().find(|w| w["phase"] == phase as usize)?;
+        Some([&window["start"], &window["end"]].map(|at| at.as_f64().unwrap()))
+    };
+    let near = |span: Option<[f64; 2]>, from: f64, to: f64| {
+        let [start, end] = span.unwrap();
+        (start - from).abs() < 0.1 && (end - to).abs() < 0.1
+    };
+    assert!(near(span(Phase::Offline), -forecast.offline_us, 0.0), "{windows:?}");
+    assert!(near(span(Phase::Online), 0.0, forecast.online_us), "{windows:?}");
+    assert_eq!(span(Phase::Setup), None);
+    assert_eq!(both["unknown"], serde_json::json!([Phase::Setup as usize]));
+    let totals = of_source(&both, "totals");
+    for total in &totals {
+        let is_known = total["phase"] != Phase::Setup as usize;
+        assert_eq!(total["busy"].is_f64() && total["wait"].is_f64(), is_known, "{total}");
+        assert_eq!(total["threads"], if is_known { 1.into() } else { Value::Null }, "{total}");
+    }
+    let setup = totals.iter().filter(|total| total["phase"] == Phase::Setup as usize);
+    assert_eq!(setup.map(|total| total["bytes_out"].as_u64().unwrap()).max(), Some(5952));
 }
 
 /// A role's trace of one run in which every step took a microsecond, one after the other.

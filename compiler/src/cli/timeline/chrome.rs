@@ -101,6 +101,14 @@ impl Events<'_> {
         };
         let message = |id: u32| &plan.messages[id as usize];
         let mut events = vec![event];
+        if bar.queued > 0.0 {
+            // Inside the send.
+            events.push(json!({
+                "ph": "X", "pid": pid, "tid": tid, "ts": ts, "dur": self.time(bar.start + bar.queued) - ts,
+                "name": "wait for the wire", "cat": bar.phase.to_string(),
+                "args": { "layer": layer.name, "op": describe::step(plan, step), "run": bar.run },
+            }));
+        }
         if let StepOp::Send { message: id, .. } = step.op
             && self.has_steps(message(id).to)
         {

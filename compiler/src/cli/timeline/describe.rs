@@ -10,16 +10,19 @@ pub(super) enum Kind {
     Copy,
     Message,
     Wire,
+    /// A send waits until there is room in the queue of its link.
+    Queued,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers, with their names on the page.
-    pub(super) const ALL: [(Self, &'static str); 5] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Linear, "linear: products, sums"),
         (Self::Map, "element-wise programs"),
         (Self::Copy, "data movement"),
         (Self::Message, "send, receive"),
         (Self::Wire, "on the wire"),
+        (Self::Queued, "send waits for the wire"),
     ];
 
     pub(super) fn of(op: &StepOp) -> Self {

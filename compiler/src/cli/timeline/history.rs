@@ -1,11 +1,13 @@
 //! When what happened, measured or predicted, in one form.
 //!
 //! All times are microseconds; the online phase of the last run that has one begins at 0, when the client sends its input.
-//! Runs that were in flight with it are there too, and phases are those of the last one. A link carries
+//! A prediction is that of one run alone, whose offline phase ends at 0. Runs that were in flight with it are there too, and phases are those of the last one. A link carries
 //! its messages in order, so a message is on the wire from when it was handed over, or the one before it had
 //! arrived, to its own arrival.
 
-use mpcc_ir::plan::{Phase, Plan, Role, RolePlan, StepOp};
+use super::queued;
+use mpcc_ir::plan::{Phase, Plan, Role, StepOp};
+use mpcc_runtime::config::MAX_THREADS;
 use mpcc_runtime::trace::{PhaseTrace, Trace};
 use std::collections::BTreeMap;
 
@@ -20,6 +22,15 @@ pub(super) struct Bar {
     pub(super) thread: u16,
     pub(super) start: f64,
     pub(super) end: f64,
+    /// How long of that, from its start on, its thread waited for room in the queue of a link.
+    pub(super) queued: f64,
+}
+
+impl Bar {
+    /// When its thread was at work.
+    fn busy(&self) -> (f64, f64) {
+        (self.start + self.queued, self.end)
+    }
 }
 
 /// A message at its time.
@@ -103,6 +114,7 @@ impl History {
                     thread: s.thread,
                     start: us(s.start_ns),
                     end: us(s.end_ns),
+                    queued: 0.0,
                 }));
             }
             in_order(&mut bars);
@@ -113,35 +125,24 @@ impl History {
         Some(Self::new(plan, roles, wires(plan, &handed, &arrived), last))
     }
 
-    /// What the plan predicts; `None` where it predicts nothing. Each phase begins when it began in `beside`, or when the
-    /// one before it has ended.
-    pub(super) fn predicted(plan: &Plan, beside: Option<&Self>) -> Option<Self> {
-        let steps = |phase| plan.roles.iter().flat_map(move |role: &RolePlan| role.steps(phase));
-        let length = |phase| steps(phase).map(|step| step.predicted_us.1).fold(0.0, f64::max);
-        if Phase::ALL.iter().all(|phase| length(*phase) <= 0.0) {
+    /// What the plan predicts; `None` where it predicts nothing. Phases follow each other, the online one from 0 on; one
+    /// of which no step takes time is not predicted, and left out.
+    pub(super) fn predicted(plan: &Plan) -> Option<Self> {
+        let lengths = Phase::ALL.map(|phase| length(plan, phase));
+        let [setup, offline, online] = lengths;
+        let begins = [-offline - setup, -offline, 0.0];
+        if setup + offline + online <= 0.0 {
             return None;
         }
-        let before_online = -length(Phase::Offline);
-        let begins = |phase| {
-            let window = beside.and_then(|beside| beside.windows.iter().find(|w| w.phase == phase));
-            window.map_or_else(
-                || match phase {
-                    Phase::Setup => before_online - length(Phase::Setup),
-                    Phase::Offline => before_online,
-                    Phase::Online => 0.0,
-                },
-                |window| window.start,
-            )
-        };
         let (mut handed, mut arrived) = (BTreeMap::new(), BTreeMap::new());
         let mut roles = Vec::new();
         for role in &plan.roles {
             let mut bars = Vec::new();
-            for phase in Phase::ALL {
-                let begin = begins(phase);
-                for (at, step) in role.steps(phase).iter().enumerate() {
+            for ((phase, begin), length) in Phase::ALL.into_iter().zip(begins).zip(lengths) {
+                let steps = if length > 0.0 { role.steps(phase) } else { &[] };
+                for (step, at) in steps.iter().zip(0..) {
                     let (start, end) = (begin + step.predicted_us.0, begin + step.predicted_us.1);
-                    bars.push(Bar { run: 0, phase, step: at as u32, thread: 0, start, end });
+                    bars.push(Bar { run: 0, phase, step: at, thread: 0, start, end, queued: 0.0 });
                     if let StepOp::Send { message, .. } = step.op {
                         handed.insert((0, message), end);
                     }
@@ -151,13 +152,21 @@ impl History {
                 }
             }
             in_order(&mut bars);
-            let threads = spread(&mut bars);
+            let planned = plan.forecast.as_ref().map_or(0, |forecast| forecast.threads);
+            let threads = spread(&mut bars).max(planned.min(MAX_THREADS as u32) as u16);
             roles.push(RoleHistory { role: role.role, threads, bars });
         }
-        Some(Self::new(plan, roles, wires(plan, &handed, &arrived), 0))
+        let mut predicted = Self::new(plan, roles, wires(plan, &handed, &arrived), 0);
+        for window in &mut predicted.windows {
+            // Until everything is at the client, which has no steps.
+            window.start = begins[window.phase as usize];
+            window.end = window.start + lengths[window.phase as usize];
+        }
+        Some(predicted)
     }
 
-    fn new(plan: &Plan, roles: Vec<RoleHistory>, wires: Vec<Wire>, last: u64) -> Self {
+    fn new(plan: &Plan, mut roles: Vec<RoleHistory>, wires: Vec<Wire>, last: u64) -> Self {
+        queued::find(plan, &mut roles, &wires);
         let is_shown = |run: u64| run == last || run == 0;
         let windows = Phase::ALL.into_iter().filter_map(|phase| {
             let bars = roles
@@ -188,10 +197,10 @@ impl History {
     pub(super) fn totals(&self, plan: &Plan, role: &RoleHistory, window: &Window) -> Totals {
         let mut totals = Totals::default();
         let own = |bar: &&Bar| bar.phase == window.phase && self.is_shown(bar.run);
-        totals.busy = role.bars.iter().filter(own).map(|bar| bar.end - bar.start).sum();
+        totals.busy = role.bars.iter().filter(own).map(|bar| bar.busy().1 - bar.busy().0).sum();
         for thread in 0..role.threads {
             let own = role.bars.iter().filter(|bar| bar.thread == thread);
-            totals.wait += window.end - window.start - covered(own.map(span), window);
+            totals.wait += window.end - window.start - covered(own.map(Bar::busy), window);
         }
         let wires = |own: fn(&mpcc_ir::plan::Message) -> Role| {
             let of_role = move |wire: &&Wire| {
@@ -212,8 +221,16 @@ impl History {
     }
 }
 
-fn span(bar: &Bar) -> (f64, f64) {
-    (bar.start, bar.end)
+/// Microseconds from the beginning of a phase to its end at the last role, the client too; 0 where it is not predicted.
+fn length(plan: &Plan, phase: Phase) -> f64 {
+    let steps = plan.roles.iter().flat_map(|role| role.steps(phase));
+    let steps = steps.map(|step| step.predicted_us.1).fold(0.0, f64::max);
+    let whole = plan.forecast.as_ref().map_or(0.0, |forecast| match phase {
+        Phase::Setup => 0.0,
+        Phase::Offline => forecast.offline_us,
+        Phase::Online => forecast.online_us,
+    });
+    if steps > 0.0 { steps.max(whole) } else { 0.0 }
 }
 
 /// How much of `window` the spans cover together.

@@ -1,11 +1,12 @@
 //! See a run: when each role computed, sent and waited, measured by the roles or predicted by the plan.
 //!
-//! [`history`] has the common form of both, [`chrome`] writes it as trace events, [`page`] as a page of its own.
+//! [`history`] has the common form of both, [`queued`] tells waits of sends from work, [`chrome`] writes it as trace events, [`page`] as a page of its own.
 
 mod chrome;
 mod describe;
 mod history;
 mod page;
+mod queued;
 
 use super::replaced::Named;
 use anyhow::{Context as _, bail};
@@ -54,7 +55,7 @@ impl TraceFiles {
             write_file(path, &serde_json::to_string(&chrome::events(plan, &measured))?)?;
         }
         if let Some(path) = &self.timeline {
-            let predicted = History::predicted(plan, Some(&measured));
+            let predicted = History::predicted(plan);
             write_file(path, &page::html(plan, Some(&measured), predicted.as_ref())?)?;
         }
         Ok(())
@@ -73,7 +74,7 @@ pub(crate) fn write_page(
     if measured.is_none() && !traces.is_empty() {
         bail!("the traces have no run; record one with `mpcc-party serve --trace`");
     }
-    let predicted = History::predicted(plan, measured.as_ref());
+    let predicted = History::predicted(plan);
     if measured.is_none() && predicted.is_none() {
         let file = file.display();
         bail!(

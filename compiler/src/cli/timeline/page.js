@@ -1,8 +1,8 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-// A row of numbers per bar, in this order.
+// A row of numbers per bar or mark, in this order.
 const WIDTH = 10, START = 0, TIME = 1, KIND = 2, LAYER = 3, WORDS = 4, NUMBER = 5, PHASE = 6, BYTES = 7, QUEUED = 8, RUN = 9;
-const WIRE = 4;
+const MESSAGE = 3, WIRE = 4, QUEUED_SEND = 5;
 const view = { from: 0, to: 1 };
 const lanes = [];
 const axis = document.querySelector(".axis canvas");
@@ -15,6 +15,7 @@ function add(parent, tag, text, attributes = {}) {
 }
 
 function time(us) {
+  if (us === undefined) return "–";
   const size = Math.abs(us);
   if (size < 1000) return us.toFixed(1) + " µs";
   return size < 1e6 ? (us / 1e3).toFixed(3) + " ms" : (us / 1e6).toFixed(3) + " s";
@@ -41,7 +42,10 @@ function build() {
   const length = source => windowsOf(source).map(w => `${data.phases[w.phase]} ${time(w.end - w.start)}`).join(", ");
   const about = [data.about];
   if (data.measured) about.push(`measured, run ${data.run}: ` + length("measured"));
-  about.push(data.predicted ? "predicted: " + length("predicted") : "no prediction in this plan");
+  const unknown = data.unknown.map(phase => `, ${data.phases[phase]} not predicted`).join("");
+  about.push(data.predicted ? `predicted for a run alone: ${length("predicted")}${unknown}` : "no prediction in this plan");
+  const { in_flight } = data;
+  if (in_flight) about.push(`with ${in_flight.depth} in flight: online ${time(in_flight.online)}, an output every ${time(in_flight.run)}`);
   document.getElementById("about").textContent = about.join("; ");
   const views = document.getElementById("views");
   for (const w of windowsOf(main)) {
@@ -68,7 +72,7 @@ function build() {
       const name = add(row, "span", lane.name, { class: "name" });
       if (data.predicted && data.measured && lane.source === "predicted") add(name, "small", " predicted");
       const canvas = add(row, "canvas");
-      lanes.push({ ...lane, role: role.name, canvas, bars: Float64Array.from(lane.bars), windows: windowsOf(lane.source) });
+      lanes.push({ ...lane, role: role.name, canvas, bars: Float64Array.from(lane.bars), marks: Float64Array.from(lane.marks), windows: windowsOf(lane.source) });
     }
   }
   totals();
@@ -79,9 +83,9 @@ function totals() {
   const head = add(table, "tr");
   for (const name of ["role", "phase", "", "threads", "busy", "wait", "wire out", "wire in", "sent", "received"]) add(head, "th", name);
   for (const role of data.roles) {
-    for (const t of role.totals.filter(t => t.busy + t.bytes_out + t.bytes_in > 0)) {
+    for (const t of role.totals.filter(t => (t.busy || 0) + t.bytes_out + t.bytes_in > 0)) {
       const row = add(table, "tr", "", { class: t.source, "data-total": role.name });
-      const cells = [role.name, data.phases[t.phase], t.source, t.threads, time(t.busy), time(t.wait), time(t.out), time(t.in)];
+      const cells = [role.name, data.phases[t.phase], t.source, t.threads ?? "–", time(t.busy), time(t.wait), time(t.out), time(t.in)];
       for (const cell of [...cells, bytes(t.bytes_out), bytes(t.bytes_in)]) add(row, "td", String(cell));
     }
   }
@@ -198,6 +202,29 @@ function drawLane(lane, palette) {
     }
   }
   flush();
+  drawMarks(lane.marks, context, palette, x, height / 4);
+}
+
+// Ticks at the top of a lane, a pixel each.
+function drawMarks(marks, context, palette, x, height) {
+  let last = -1;
+  for (let at = firstFrom(marks, view.from); at < marks.length && marks[at] < view.to; at += WIDTH) {
+    const left = Math.floor(x(marks[at]));
+    if (left === last) continue;
+    last = left;
+    context.fillStyle = palette.kinds[marks[at + KIND]];
+    context.fillRect(left, 0, 1, height);
+  }
+}
+
+// The first mark at `from` or after it.
+function firstFrom(marks, from) {
+  let low = 0, high = marks.length / WIDTH;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (marks[middle * WIDTH] < from) low = middle + 1; else high = middle;
+  }
+  return low * WIDTH;
 }
 
 // The first bar that ends after `from`; the bars of a lane do not overlap.
@@ -283,9 +310,14 @@ function keys(event) {
 
 // The words for what is under the mouse.
 
+// How far from a time no mouse could tell.
+function nearness(lane) {
+  return 2 * (view.to - view.from) / Math.max(lane.canvas.getBoundingClientRect().width, 1);
+}
+
 // The bar at a time, or one so near that no mouse could tell.
 function barAt(lane, at) {
-  const near = 2 * (view.to - view.from) / Math.max(lane.canvas.getBoundingClientRect().width, 1);
+  const near = nearness(lane);
   const first = firstAfter(lane.bars, at - near);
   let best = -1, distance = near;
   for (let i = first; i < lane.bars.length && lane.bars[i] <= at + near; i += WIDTH) {
@@ -296,27 +328,47 @@ function barAt(lane, at) {
   return best;
 }
 
+// The marks near a time.
+function marksAt(lane, at) {
+  const near = nearness(lane), found = [];
+  for (let i = firstFrom(lane.marks, at - near); i < lane.marks.length && lane.marks[i] <= at + near; i += WIDTH) {
+    found.push(lane.marks.subarray(i, i + WIDTH));
+  }
+  return found;
+}
+
 function since(phase, at, lane) {
   const w = lane.windows.find(w => w.phase === phase);
   return w ? `${data.phases[phase]} + ${time(at - w.start)}` : time(at);
 }
 
+// The words of a bar or mark.
+function wordsOf(row, lane) {
+  const [name, op] = data.layers[row[LAYER]] || ["", ""];
+  const wire = row[KIND] === WIRE;
+  const lines = [data.words[row[WORDS]]];
+  if (op) lines.push(`in ${op}`);
+  const other = row[RUN] > 0 && row[RUN] !== data.run;
+  const at = other ? `${data.phases[row[PHASE]]} of run ${row[RUN]}` : since(row[PHASE], row[START], lane);
+  lines.push(`${at}, for ${time(row[TIME])}`);
+  if (row[KIND] === QUEUED_SEND) lines.push("waits: too much is queued for the link");
+  if (wire && row[QUEUED] > 0) lines.push(`handed over ${time(row[QUEUED])} before, behind other messages`);
+  if (wire && row[QUEUED] < 0) lines.push("only the arrival is known");
+  const message = wire || row[KIND] === MESSAGE || row[KIND] === QUEUED_SEND;
+  lines.push(message ? bytes(row[BYTES]) : `${bytes(row[BYTES])} of buffers; step ${row[NUMBER]}`);
+  return [name || "between layers", lines];
+}
+
 function describe(lane, at) {
-  const bars = lane.bars, i = barAt(lane, at);
+  const bars = lane.bars, i = barAt(lane, at), marks = marksAt(lane, at);
   if (i >= 0) {
-    const row = bars.subarray(i, i + WIDTH);
-    const [name, op] = data.layers[row[LAYER]] || ["", ""];
-    const wire = row[KIND] === WIRE;
-    const lines = [data.words[row[WORDS]]];
-    if (op) lines.push(`in ${op}`);
-    const other = row[RUN] > 0 && row[RUN] !== data.run;
-    const at = other ? `${data.phases[row[PHASE]]} of run ${row[RUN]}` : since(row[PHASE], row[START], lane);
-    lines.push(`${at}, for ${time(row[TIME])}`);
-    if (wire && row[QUEUED] > 0) lines.push(`handed over ${time(row[QUEUED])} before, behind other messages`);
-    if (wire && row[QUEUED] < 0) lines.push("only the arrival is known");
-    lines.push(wire || row[KIND] === 3 ? bytes(row[BYTES]) : `${bytes(row[BYTES])} of buffers; step ${row[NUMBER]}`);
-    return [name || "between layers", lines];
+    const [title, lines] = wordsOf(bars.subarray(i, i + WIDTH), lane);
+    const most = 3;
+    for (const mark of marks.slice(0, most)) lines.push(`meanwhile ${data.words[mark[WORDS]]}`);
+    if (marks.length > most) lines.push(`and ${marks.length - most} more`);
+    return [title, lines];
   }
+  if (marks.length) return wordsOf(marks[0], lane);
   const w = lane.windows.find(w => w.start <= at && at <= w.end);
   if (!w || lane.kind !== "compute") return null;
   const next = firstAfter(bars, at);
