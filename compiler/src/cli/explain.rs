@@ -158,7 +158,7 @@ fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     );
     let _ = writeln!(
         out,
-        "  {:.2} ms online after {:.2} ms offline; online at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency), {:.2} times that",
+        "  a run alone: {:.2} ms online after {:.2} ms offline; online at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency), {:.2} times that",
         ms(forecast.online_us),
         ms(forecast.offline_us),
         ms(forecast.bound_us()),

@@ -184,6 +184,7 @@ impl Summary {
         object["schedule"] = json!(forecast.schedule);
         object["link"] = json!(forecast.link);
         object["predicted_s"] = json!(forecast.run_online_us * 1e-6);
+        object["predicted_alone_s"] = json!(forecast.online_us * 1e-6);
         object["predicted_offline_s"] = json!(forecast.offline_us * 1e-6);
         object["lower_bound_s"] = json!(forecast.bound_us() * 1e-6);
         object["predicted_s_per_run"] = json!(forecast.run_us * 1e-6);
@@ -231,11 +232,13 @@ impl Summary {
         );
         let _ = writeln!(out, "{}", self.cold_start());
         if let Some(forecast) = &self.forecast {
-            let Forecast { run_online_us, link, schedule, .. } = forecast;
+            let Forecast { online_us, run_online_us, link, schedule, .. } = forecast;
             let _ = writeln!(
                 out,
-                "predicted online: {:.3} s, and at least {:.3} s ({schedule}, link {link})",
+                "predicted online: {:.3} s with {} in flight, {:.3} s alone, and at least {:.3} s ({schedule}, link {link})",
                 run_online_us * 1e-6,
+                self.depth,
+                online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
             );
         }
