@@ -267,7 +267,6 @@ fn to_floats(
         return Err(TensorError::Order { path: path.to_owned() });
     }
     let shape = Shape(npy.shape().iter().map(|&d| d as usize).collect());
-    accept(&shape)?;
     let dtype = npy.dtype();
     let element = match &dtype {
         DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
@@ -275,6 +274,7 @@ fn to_floats(
     };
     macro_rules! read {
         ($from:ty) => {{
+            accept(&shape)?;
             let data = npy.data::<$from>().map_err(|e| failed(io::Error::other(e)))?;
             let values: io::Result<Vec<f32>> = data.map(|x| x.map(|x| x as f32)).collect();
             values.map_err(failed)?

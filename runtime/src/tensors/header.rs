@@ -2,6 +2,8 @@
 
 use std::io::{self, Cursor, Read};
 
+/// How a file begins.
+const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header that is read: numpy pads to a multiple of 64 bytes, and a shape is short.
 const MOST_BYTES: usize = 1 << 16;
 /// Most elements of an array.
@@ -14,6 +16,9 @@ const MOST_ELEMENTS: u64 = 1 << 40;
 pub(super) fn checked<R: Read>(mut file: R) -> io::Result<impl Read> {
     let mut bytes = vec![0; 8];
     file.read_exact(&mut bytes)?;
+    if !bytes.starts_with(MAGIC) {
+        return Ok(Cursor::new(bytes).chain(file));
+    }
     let width = if bytes[6] == 1 { 2 } else { 4 };
     bytes.resize(8 + width, 0);
     file.read_exact(&mut bytes[8..])?;
@@ -74,5 +79,6 @@ mod tests {
         long[10] = 0xff;
         assert!(refusal(&long).starts_with("a header of "));
         assert!(checked(&file(1, "(3,)")[..30]).is_err());
+        assert!(checked(&b"what is no array"[..]).is_ok());
     }
 }
