@@ -6,6 +6,8 @@ use std::io::{self, Cursor, Read};
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header that is read: numpy pads to a multiple of 64 bytes, and a shape is short.
 const MOST_BYTES: usize = 1 << 16;
+/// Brackets within brackets: the library takes twice as long for each, and a list of fields with extents has four.
+const MOST_NESTED: usize = 8;
 /// Most elements of an array.
 const MOST_ELEMENTS: u64 = 1 << 40;
 
@@ -29,10 +31,27 @@ pub(super) fn checked<R: Read>(mut file: R) -> io::Result<impl Read> {
     bytes.resize(8 + width + len, 0);
     file.read_exact(&mut bytes[8 + width..])?;
     let text = String::from_utf8_lossy(&bytes[8 + width..]);
+    if depth(&text) > MOST_NESTED {
+        return Err(io::Error::other("a header with too many brackets"));
+    }
     if elements(&text).is_none_or(|elements| elements > MOST_ELEMENTS) {
         return Err(io::Error::other("a shape of too many elements"));
     }
     Ok(Cursor::new(bytes).chain(file))
+}
+
+/// How many brackets are open at most at a time.
+fn depth(header: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for c in header.chars() {
+        match c {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// The product of the numbers in the shape that a header names, 1 without a shape; `None` beyond 64 bits.
@@ -75,6 +94,7 @@ mod tests {
         {
             assert_eq!(refusal(&file(1, shape)), "a shape of too many elements", "{shape}");
         }
+        assert_eq!(refusal(&file(1, "((((((((3,)")), "a header with too many brackets");
         let mut long = file(2, "(3,)");
         long[10] = 0xff;
         assert!(refusal(&long).starts_with("a header of "));
