@@ -1,12 +1,14 @@
 //! `mpcc profile`: what this host can do, for predictions.
 
 use super::note;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use mpcc_compiler::cost::{self, Link, measure};
+use mpcc_ir::files::{cannot_write, check_writable, write_atomically};
 use mpcc_ir::plan as ir;
 use mpcc_runtime::net::probe::{self, AfterIdle, Measured};
 use serde_json::json;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Measure this host or a link, for predicted times that fit them
@@ -65,6 +67,21 @@ impl Profile {
     }
 }
 
+/// Refuses a place for a profile of `what` where it could not be written, or something else is, before the measurement.
+fn check_output(path: &Path, may_replace: fn(&Path) -> bool, what: &str) -> anyhow::Result<()> {
+    ensure!(
+        path.is_dir() || may_replace(path),
+        "`{}` is something else than a profile of a {what}; give -o a name that is free",
+        path.display()
+    );
+    check_writable(path).with_context(|| cannot_write(path))
+}
+
+fn write(path: &Path, profile: &str) -> anyhow::Result<()> {
+    write_atomically(path, |file| file.write_all(profile.as_bytes()))
+        .with_context(|| cannot_write(path))
+}
+
 impl Plan {
     fn run(self) -> anyhow::Result<()> {
         let (plan, _) = super::read_plan(&self.plan)?;
@@ -93,6 +110,15 @@ impl Plan {
 impl LinkTo {
     fn run(self) -> anyhow::Result<()> {
         let Self { address, output, json } = self;
+        if let Some(path) = &output {
+            check_output(path, Link::may_replace, "link")?;
+            let name = path.to_str().filter(|name| name.parse::<Link>().is_ok());
+            ensure!(
+                name.is_none(),
+                "--link {} is not a file but a link of that name; choose another name",
+                path.display()
+            );
+        }
         let progress = super::Progress::new();
         let measured = probe::measure(&address, |what| progress.stage(what));
         progress.finish();
@@ -105,8 +131,7 @@ impl LinkTo {
         let link = Link::measured(&address, &measured);
         let text = link.to_toml()?;
         if let Some(path) = &output {
-            std::fs::write(path, &text)
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            write(path, &text)?;
         }
         match (json, output) {
             (true, _) => super::print_json(&describe(&link, &measured)),
@@ -153,11 +178,13 @@ fn payload_mbit_per_s(measured: &Measured, at: usize) -> f64 {
 impl Machine {
     fn run(self) -> anyhow::Result<()> {
         let Self { output } = self;
+        if let Some(path) = &output {
+            check_output(path, cost::Machine::may_replace, "machine")?;
+        }
         note("measuring; other work on this host makes the profile worse");
         let text = measure::machine()?.to_toml()?;
         match output {
-            Some(path) => std::fs::write(&path, text)
-                .with_context(|| format!("cannot write `{}`", path.display())),
+            Some(path) => write(&path, &text),
             None => super::print(&text),
         }
     }

@@ -48,14 +48,16 @@ const NAMED: [(&str, f64, f64); 6] = [
 #[expect(missing_docs, reason = "the message says it")]
 pub enum LinkError {
     #[error(
-        "`{text}` is no link: give {}, a rate and a round trip such as 10gbit,0.2ms, from 1kbit and up to 100s, or a file",
-        NAMED.map(|(name, ..)| name).join(", ")
+        "`{text}` is no link, and there is no such file: give {}; a rate and a round trip such as 10gbit,0.2ms, with 1kbit \
+         to 10000gbit a second and up to 100s, in kbit, mbit or gbit and us, ms or s; or a file that `mpcc profile link` wrote",
+        Link::names().join(", ")
     )]
     Unknown { text: String },
-    #[error("cannot read the link profile `{path}`")]
+    #[error("cannot read the link profile `{path}`; give a file that `mpcc profile link` wrote")]
     Read { path: PathBuf, source: std::io::Error },
     #[error(
-        "`{path}` is not a link profile: it has the keys name, mbit_per_s, rtt_ms and perhaps after_idle_kb"
+        "`{path}` is not a link profile, which has the keys name, mbit_per_s, rtt_ms and perhaps after_idle_kb; give a file \
+         that `mpcc profile link` wrote"
     )]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("`{path}`: {key} is {value}; measure the link again with `mpcc profile link`")]
@@ -80,16 +82,26 @@ impl Link {
         self.rtt_ms * 500.0
     }
 
-    /// A file, a name, or a rate and a round trip.
+    /// The links that have a name.
+    pub fn names() -> [&'static str; 6] {
+        NAMED.map(|(name, ..)| name)
+    }
+
+    /// A name, or a rate and a round trip, or a file.
     ///
     /// # Errors
     /// [`LinkError`] where it is none of them.
     pub fn open(text: &str) -> Result<Self, LinkError> {
         let path = Path::new(text);
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
-            return Self::read(path);
+        match text.parse() {
+            Err(LinkError::Unknown { .. }) if path.exists() => Self::read(path),
+            known => known,
         }
-        text.parse()
+    }
+
+    /// Whether a new profile may have this place: nothing is there, or a profile of a link.
+    pub fn may_replace(path: &Path) -> bool {
+        super::is_free_or_has(path, "mbit_per_s")
     }
 
     fn read(path: &Path) -> Result<Self, LinkError> {

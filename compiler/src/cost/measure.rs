@@ -416,6 +416,7 @@ pub fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// Convolutions of ResNet-50 and MobileNet v2 and parts of them: lines, pixels and channels of the image,
     /// outputs, extent of the window, stride, groups, and padding above and below.
@@ -439,6 +440,18 @@ mod tests {
         ([56, 56, 144], 144, [3, 1, 144], 1),
         ([6, 56, 144], 144, [3, 1, 144], 0),
     ];
+
+    #[test]
+    fn what_is_measured_is_what_a_profile_must_have() {
+        let built_in = Machine::default();
+        for word in [Word::W32, Word::W64] {
+            let (mut bench, rates) = (Bench::new(word), built_in.rates(word));
+            let tiles: BTreeSet<String> = bench.tiles().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(tiles, rates.tile_ns.keys().cloned().collect());
+            let words: BTreeSet<&str> = bench.moves().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(words, rates.word_ns.keys().map(String::as_str).collect());
+        }
+    }
 
     #[test]
     #[ignore = "measures this machine for half a minute: run with --ignored --nocapture on an idle one"]

@@ -15,8 +15,10 @@ pub use products::Products;
 
 use mpcc_ir::plan::{OperandKind, Plan, StepOp, TileOp, TileProgram, Word};
 use mpcc_ir::text::OpText as _;
+use mpcc_runtime::kernels::Cpu;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What steps cost on a host; `mpcc profile machine` writes it.
@@ -54,6 +56,20 @@ pub struct Machine {
     pub ring64: Rates,
 }
 
+/// The key by which a profile of a machine is told from other files.
+const KEY: &str = "kernels";
+
+/// Whether a text is a table with a key.
+fn has_key(text: &str, key: &str) -> bool {
+    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key(key))
+}
+
+/// Whether nothing is at `path` but perhaps a file that is empty, or a table with a key: a profile may go there.
+fn is_free_or_has(path: &Path, key: &str) -> bool {
+    let is_profile = |text: String| text.is_empty() || has_key(&text, key);
+    !path.exists() || path.is_file() && std::fs::read_to_string(path).is_ok_and(is_profile)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
@@ -76,16 +92,25 @@ pub struct Rates {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says it")]
 pub enum ProfileError {
-    #[error("cannot read the profile `{path}`; `mpcc profile machine -o {path}` makes one")]
+    #[error("there is no profile `{path}`; `mpcc profile machine -o {path}` makes one")]
+    Missing { path: PathBuf },
+    #[error("cannot read the profile `{path}`; give a file that `mpcc profile machine` wrote")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("`{path}` is not a profile of a machine; `mpcc profile machine -o {path}` makes one")]
+    #[error(
+        "`{path}` is not a profile of a machine; give a file that `mpcc profile machine` wrote"
+    )]
+    Other { path: PathBuf },
+    #[error("`{path}` is damaged; `mpcc profile machine -o {path}` measures it again")]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("`{path}`: {key} is {value}; `mpcc profile machine -o {path}` measures it again")]
     Value { path: PathBuf, key: String, value: f64 },
     #[error(
-        "`{path}` lacks rates of products; `mpcc profile machine -o {path}` measures them again"
+        "`{path}`: kernels are `{kernels}`, which are not {}; `mpcc profile machine -o {path}` measures it again",
+        Cpu::ALL.map(Cpu::name).join(", ")
     )]
-    Products { path: PathBuf },
+    Kernels { path: PathBuf, kernels: String },
+    #[error("`{path}` lacks {key}; `mpcc profile machine -o {path}` measures it again")]
+    Lacks { path: PathBuf, key: String },
 }
 
 /// Microseconds, nanoseconds or operations a nanosecond beyond which a number in a profile is a mistake.
@@ -105,28 +130,69 @@ impl Machine {
     /// [`ProfileError`] for a file that cannot be read, is something else, or has a number that cannot be.
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
         let own = || path.to_owned();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ProfileError::Read { path: own(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            if source.kind() == ErrorKind::NotFound {
+                ProfileError::Missing { path: own() }
+            } else if source.kind() == ErrorKind::InvalidData {
+                ProfileError::Other { path: own() }
+            } else {
+                ProfileError::Read { path: own(), source }
+            }
+        })?;
+        if !has_key(&text, KEY) {
+            return Err(ProfileError::Other { path: own() });
+        }
         let machine: Self = toml::from_str(&text)
             .map_err(|source| ProfileError::Parse { path: own(), source: Box::new(source) })?;
+        if !Cpu::ALL.iter().any(|cpu| cpu.name() == machine.kernels) {
+            return Err(ProfileError::Kernels { path: own(), kernels: machine.kernels });
+        }
         if let Some((key, value)) =
             machine.numbers().find(|(_, value)| !(0.0..=MOST).contains(value))
         {
-            return Err(ProfileError::Value { path: own(), key: key.to_owned(), value });
+            return Err(ProfileError::Value { path: own(), key, value });
         }
-        if ![&machine.ring32, &machine.ring64].iter().all(|rates| rates.products.are_whole()) {
-            return Err(ProfileError::Products { path: own() });
+        match machine.lacks() {
+            Some(key) => Err(ProfileError::Lacks { path: own(), key }),
+            None => Ok(machine),
         }
-        Ok(machine)
+    }
+
+    /// Whether a new profile may have this place: nothing is there, or a profile of a machine.
+    pub fn may_replace(path: &Path) -> bool {
+        is_free_or_has(path, KEY)
+    }
+
+    /// What predictions need and the profile does not have.
+    fn lacks(&self) -> Option<String> {
+        let whole = Self::default();
+        let rings =
+            [("ring32", &self.ring32, &whole.ring32), ("ring64", &self.ring64, &whole.ring64)];
+        rings.into_iter().find_map(|(ring, rates, whole)| {
+            let absent = |known: &BTreeMap<String, f64>, all: &BTreeMap<String, f64>| {
+                all.keys().find(|key| !known.contains_key(*key)).cloned()
+            };
+            let tile = absent(&rates.tile_ns, &whole.tile_ns);
+            let tile = tile.map(|key| format!("{ring}.tile_ns.{key}"));
+            let word = || absent(&rates.word_ns, &whole.word_ns);
+            let word = || word().map(|key| format!("{ring}.word_ns.{key}"));
+            let whole = rates.products.are_whole();
+            let products = || (!whole).then(|| format!("numbers that can be in {ring}.products"));
+            tile.or_else(word).or_else(products)
+        })
     }
 
     /// Its numbers, but those of products, with their names.
-    fn numbers(&self) -> impl Iterator<Item = (&str, f64)> {
-        let named = [&self.ring32, &self.ring64]
-            .into_iter()
-            .flat_map(|rates| rates.tile_ns.iter().chain(&rates.word_ns))
-            .map(|(name, value)| (name.as_str(), *value));
-        [
+    fn numbers(&self) -> impl Iterator<Item = (String, f64)> {
+        let rings = [("ring32", &self.ring32), ("ring64", &self.ring64)];
+        let named = rings.into_iter().flat_map(|(ring, rates)| {
+            let named = |table: &'static str, values: &BTreeMap<String, f64>| {
+                let named = values.iter().map(|(name, ns)| (format!("{ring}.{table}.{name}"), *ns));
+                named.collect::<Vec<_>>()
+            };
+            [named("tile_ns", &rates.tile_ns), named("word_ns", &rates.word_ns)].concat()
+        });
+        let own = [
             ("step_us", self.step_us),
             ("wake_us", self.wake_us),
             ("send_us", self.send_us),
@@ -136,9 +202,8 @@ impl Machine {
             ("receive_us", self.receive_us),
             ("receive_us_per_kb", self.receive_us_per_kb),
             ("memory_us_per_kb", self.memory_us_per_kb),
-        ]
-        .into_iter()
-        .chain(named)
+        ];
+        own.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(named)
     }
 
     /// The profile as text.

@@ -20,6 +20,9 @@ pub(super) const PATCH_N: [usize; 4] = [16, 64, 256, 512];
 /// Widths of the results of measured depth-wise convolutions.
 pub(super) const PLANES: [usize; 5] = [7, 14, 28, 56, 112];
 
+/// Columns that kernels compute together, at most.
+const MOST_LANES: usize = 64;
+
 /// What products and convolutions cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +44,7 @@ pub struct Products {
 }
 
 impl Products {
-    /// Whether there is a rate for every measured shape.
+    /// Whether there is a rate for every measured shape, and a number of lanes that kernels may have.
     pub(super) fn are_whole(&self) -> bool {
         let counts = [
             (&self.rates, M.len() * K.len() * N.len()),
@@ -52,6 +55,8 @@ impl Products {
         let is_rate = |value: &f64| (1e-6..=1e6).contains(value);
         counts.iter().all(|(rates, count)| rates.len() == *count && rates.iter().all(is_rate))
             && is_rate(&self.group_ns)
+            && self.lanes.is_power_of_two()
+            && self.lanes <= MOST_LANES
     }
 
     /// Nanoseconds of a product of matrices.

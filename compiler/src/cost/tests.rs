@@ -34,8 +34,35 @@ fn profiles_with_numbers_that_cannot_be_are_refused() {
         assert!(refusal("wake_us", value).is_err() && refusal("shl", value).is_err(), "{value}");
     }
     assert_snapshot!(refusal("send_us", "-1.0").unwrap_err(), @"`m.toml`: send_us is -1; `mpcc profile machine -o m.toml` measures it again");
-    assert_snapshot!(refusal("group_ns", "0.0").unwrap_err(), @"`m.toml` lacks rates of products; `mpcc profile machine -o m.toml` measures them again");
-    assert_snapshot!(refusal("plane_ns", "[1.0]").unwrap_err(), @"`m.toml` lacks rates of products; `mpcc profile machine -o m.toml` measures them again");
+    assert_snapshot!(refusal("shl", "-1.0").unwrap_err(), @"`m.toml`: ring32.tile_ns.shl is -1; `mpcc profile machine -o m.toml` measures it again");
+    for (key, value) in
+        [("group_ns", "0.0"), ("plane_ns", "[1.0]"), ("lanes", "0"), ("lanes", "24")]
+    {
+        let said = refusal(key, value).unwrap_err();
+        assert_eq!(
+            said,
+            "`m.toml` lacks numbers that can be in ring32.products; `mpcc profile machine -o m.toml` measures it again",
+            "{key}"
+        );
+    }
+    assert_snapshot!(refusal("kernels", "'neon'").unwrap_err(), @"`m.toml`: kernels are `neon`, which are not portable, avx2, avx512, amx; `mpcc profile machine -o m.toml` measures it again");
+}
+
+#[test]
+fn profiles_without_a_rate_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.toml");
+    let text = Machine::default().to_toml().unwrap();
+    let without = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        std::fs::write(&path, text.replacen(&format!("{line}\n"), "", 1)).unwrap();
+        let error = Machine::read(&path).unwrap_err();
+        error.to_string().replace(path.to_str().unwrap(), "m.toml")
+    };
+    assert_snapshot!(without("mul"), @"`m.toml` lacks ring32.tile_ns.mul; `mpcc profile machine -o m.toml` measures it again");
+    assert_snapshot!(without("fill"), @"`m.toml` lacks ring32.word_ns.fill; `mpcc profile machine -o m.toml` measures it again");
+    assert_snapshot!(without("step_us"), @"`m.toml` is damaged; `mpcc profile machine -o m.toml` measures it again");
+    assert_snapshot!(without("kernels"), @"`m.toml` is not a profile of a machine; give a file that `mpcc profile machine` wrote");
 }
 
 #[test]
@@ -46,8 +73,12 @@ fn links_have_names_rates_and_round_trips() {
     assert_eq!((link("2.5 Mbit, 1s").mbit_per_s, link("2.5 Mbit, 1s").rtt_ms), (2.5, 1_000.0));
     // 1,448 of 1,500 bytes are payload; a frame has a header of 24 bytes.
     assert!((link("lan1g").send_us(120_601) - 1_000.0).abs() < 1e-9);
+    assert!(Link::names().iter().all(|name| name.parse::<Link>().is_ok()));
     for wrong in [
         "",
+        "10gbps",
+        "10tbit,1ms",
+        "1e30gbit,1ms",
         "fast",
         "10gbit",
         "0mbit,1ms",

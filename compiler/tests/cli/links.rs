@@ -86,7 +86,37 @@ fn profiles_that_are_none() {
     };
     assert_snapshot!(refusal("name = 'a'\nmbit_per_s = 100.0\nrtt_ms = nan"), @"1: error: cannot compile `m.onnx`: `l.toml`: rtt_ms is NaN; measure the link again with `mpcc profile link`");
     assert_snapshot!(refusal("name = 'a'\nmbit_per_s = 0.0\nrtt_ms = 1.0"), @"1: error: cannot compile `m.onnx`: `l.toml`: mbit_per_s is 0; measure the link again with `mpcc profile link`");
-    assert_snapshot!(refusal("name = 'a'\nrtt_ms = 1.0").lines().next().unwrap(), @"1: error: cannot compile `m.onnx`: `l.toml` is not a link profile: it has the keys name, mbit_per_s, rtt_ms and perhaps after_idle_kb: TOML parse error at line 1, column 1");
+    assert_snapshot!(refusal("name = 'a'\nrtt_ms = 1.0").lines().next().unwrap(), @"1: error: cannot compile `m.onnx`: `l.toml` is not a link profile, which has the keys name, mbit_per_s, rtt_ms and perhaps after_idle_kb; give a file that `mpcc profile link` wrote: TOML parse error at line 1, column 1");
     site.write("l.toml", b"name = 'a'\nmbit_per_s = 100.0\nrtt_ms = 1.0\nafter_idle_kb = 64.0");
     site.stdout("compile m.onnx --calibrate x.npy --link l.toml");
+    site.copy("l.toml", "office");
+    site.stdout("compile m.onnx --calibrate x.npy --link office");
+    let refusal =
+        |link: &str| site.refusal(&format!("compile m.onnx --calibrate x.npy --link {link}"));
+    assert_snapshot!(refusal("none.toml"), @"1: error: cannot compile `m.onnx`: `none.toml` is no link, and there is no such file: give local, lan, lan10g, lan1g, man, wan; a rate and a round trip such as 10gbit,0.2ms, with 1kbit to 10000gbit a second and up to 100s, in kbit, mbit or gbit and us, ms or s; or a file that `mpcc profile link` wrote");
+    assert!(refusal("m.onnx").contains(
+        "cannot read the link profile `m.onnx`; give a file that `mpcc profile link` wrote"
+    ));
+    assert!(
+        refusal(".").contains(
+            "cannot read the link profile `.`; give a file that `mpcc profile link` wrote"
+        )
+    );
+}
+
+#[test]
+fn machine_profiles_that_are_none() {
+    let site = Site::new();
+    site.write("l.toml", b"name = 'a'\nmbit_per_s = 100.0\nrtt_ms = 1.0");
+    let refusal = |file: &str| {
+        let said = site.refusal(&format!("compile m.onnx --calibrate x.npy --machine {file}"));
+        said.replace("1: error: cannot compile `m.onnx`: ", "")
+    };
+    let said = ["none.toml", "m.onnx", "l.toml", "."].map(refusal);
+    assert_snapshot!(said.join("\n"), @"
+    there is no profile `none.toml`; `mpcc profile machine -o none.toml` makes one
+    `m.onnx` is not a profile of a machine; give a file that `mpcc profile machine` wrote
+    `l.toml` is not a profile of a machine; give a file that `mpcc profile machine` wrote
+    cannot read the profile `.`; give a file that `mpcc profile machine` wrote: Is a directory (os error 21)
+    ");
 }

@@ -29,6 +29,25 @@ fn results() {
 }
 
 #[test]
+fn profiles() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("folder.toml")).unwrap();
+    let refusals = ["none/l.toml", "folder.toml", "m.onnx", "x.npy"].map(|output| {
+        let machine = site.refusal(&format!("profile machine -o {output}"));
+        let link = site.refusal(&format!("profile link 127.0.0.1:9 -o {output}"));
+        assert_eq!(machine.replace("a machine", "a link"), link);
+        machine
+    });
+    assert_snapshot!(refusals.join("\n"), @"
+    1: error: cannot write `none/l.toml`; check the directory and the free space: No such file or directory (os error 2)
+    1: error: cannot write `folder.toml`; check the directory and the free space: is a directory
+    1: error: `m.onnx` is something else than a profile of a machine; give -o a name that is free
+    1: error: `x.npy` is something else than a profile of a machine; give -o a name that is free
+    ");
+    assert_snapshot!(site.refusal("profile link 127.0.0.1:9 -o lan"), @"1: error: --link lan is not a file but a link of that name; choose another name");
+}
+
+#[test]
 fn a_folder_that_is_closed() {
     let site = Site::compiled();
     let folder = site.path("closed");
