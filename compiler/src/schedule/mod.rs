@@ -6,7 +6,8 @@
 //! 4. `emit` writes the steps of each phase; `bulk` those of linear operations and data movement.
 //! 5. `allocate` places the buffers in arenas; `depend` orders the steps that share bytes.
 //! 6. `predict` plays the plan on simulated hosts and links (`simulate` a phase, `stream` many runs, both by the
-//!    `engine`), for priorities and predicted times; `search` does this for many ways to split, and keeps the best.
+//!    `engine`), for priorities and predicted times; `search` does this for many ways to split, and keeps the best, for
+//!    `reasons` that `explain` shows.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -26,6 +27,7 @@ mod layers;
 mod network;
 mod predict;
 mod project;
+mod reasons;
 mod registers;
 mod rounds;
 mod search;
@@ -84,8 +86,8 @@ pub struct ScheduleOptions {
     pub overlap: Overlap,
     /// Runs in flight.
     pub depth: u8,
-    /// Chunks into which every element-wise group is split, though small ones stay whole, and no
-    /// product is; `None` tries several, also for products, and keeps what is predicted to take least.
+    /// Chunks into which every element-wise group is split, and parts of every product, though small ones stay whole, and all
+    /// do in a sequential schedule; `None` tries several, and keeps what is predicted to take least.
     pub chunks: Option<usize>,
 }
 
@@ -98,9 +100,14 @@ const MAX_CHUNK: usize = 1 << 16;
 
 /// First element and number of elements of each chunk of a group of `elements`; chunks begin at multiples of `unit`.
 fn chunk_ranges(elements: usize, chunks: usize, unit: usize) -> Vec<(usize, usize)> {
-    let wanted = elements.div_ceil(chunks.max(1)).clamp(MIN_CHUNK, MAX_CHUNK);
-    let size = wanted.next_multiple_of(unit);
+    let size = chunk_size(elements, chunks, unit);
     (0..elements).step_by(size).map(|first| (first, size.min(elements - first))).collect()
+}
+
+/// Elements of each chunk but perhaps the last, at most as many as there are.
+fn chunk_size(elements: usize, chunks: usize, unit: usize) -> usize {
+    let wanted = elements.div_ceil(chunks.max(1)).clamp(MIN_CHUNK, MAX_CHUNK);
+    wanted.next_multiple_of(unit).min(elements.max(1))
 }
 
 /// Makes the plan of a views program.
@@ -134,6 +141,7 @@ fn wanted(projected: &[(Role, Projected)]) -> BTreeSet<(Payload, Role, Role)> {
 /// What is the same however finely a program is cut.
 struct Base<'a> {
     masked: &'a MaskedProgram,
+    views: &'a ViewsProgram,
     model: Model,
     options: ScheduleOptions,
     traffic: Traffic,
@@ -146,7 +154,7 @@ struct Base<'a> {
 impl<'a> Base<'a> {
     fn new(
         masked: &'a MaskedProgram,
-        views: &ViewsProgram,
+        views: &'a ViewsProgram,
         model: Model,
         options: ScheduleOptions,
     ) -> Self {
@@ -172,7 +180,7 @@ impl<'a> Base<'a> {
             .map(|(role, projected)| fuse::fuse(projected, &traffic, role, &depths, options.word))
             .collect();
         let classes = splits::classify(views, &mut traffic, &mut fused);
-        Self { masked, model, options, traffic, wanted, roles, fused, classes }
+        Self { masked, views, model, options, traffic, wanted, roles, fused, classes }
     }
 
     /// The plan that is cut like this, without predictions.

@@ -6,15 +6,22 @@
 //! the same model gives the same plan.
 
 use super::project::Work;
+use super::reasons::{Choice, Reason, words};
 use super::splits::Splits;
-use super::{Base, Overlap, Setting, predict};
+use super::{Base, Overlap, Setting, chunk_size, predict};
 use mpcc_ir::Id;
 use mpcc_ir::plan::{Phase, Plan};
 use mpcc_ir::views::Op;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Numbers of chunks or parts that are tried.
+/// Numbers of chunks that are tried for everything, with few parts of products.
 const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// Numbers of chunks that are tried for everything, with as many parts of products: what `--chunks` would give.
+const UNIFORM: [usize; 7] = [2, 4, 8, 16, 32, 64, 128];
+
+/// Uniform plans are tried up to a number that takes so many times as long as the best.
+const TOO_LONG: f64 = 1.2;
 
 /// Elements of a chunk that are tried.
 const SIZES: [usize; 4] = [1 << 14, 1 << 15, 1 << 16, 1 << 17];
@@ -25,8 +32,8 @@ const MIDDLING: usize = 4;
 /// Layers that may be under way at once, as they are tried.
 const AHEAD: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// Steps that all plans that are tried may have together: some seconds of work.
-const BUDGET: usize = 600_000;
+/// Steps that all plans may have together in which one thing after another is cut otherwise: some seconds of work.
+const BUDGET: usize = 400_000;
 
 /// What an offline microsecond counts beside an online one.
 const OFFLINE: f64 = 0.05;
@@ -39,83 +46,86 @@ const SMALL: f64 = 1e-3;
 
 /// The splits, and why, in words, for each layer.
 pub(super) fn search(base: &Base<'_>, setting: &Setting) -> (Splits, Vec<String>) {
-    let layers = base.masked.names.len().max(1);
-    let none = vec![String::new(); layers];
+    let even = |chunks: usize, reason: Reason| {
+        let splits = Splits::even(base.classes, chunks);
+        let words = words(base, &splits, |_| reason);
+        (splits, words)
+    };
     match (base.options.overlap, base.options.chunks) {
-        (Overlap::Sequential, _) => (Splits::even(base.classes, 1), none),
-        (Overlap::Layer | Overlap::Pipelined, Some(chunks)) => {
-            (Splits::even(base.classes, chunks), none)
-        }
+        (Overlap::Sequential, _) => even(1, Reason::Sequential),
+        (Overlap::Layer | Overlap::Pipelined, Some(chunks)) => even(chunks, Reason::Asked),
         (Overlap::Layer | Overlap::Pipelined, None) => {
             let mut search = Search::new(base, setting);
             search.alike();
             if base.options.overlap == Overlap::Pipelined {
                 search.one_by_one();
             }
-            let choices = search.words(layers);
-            (search.splits, choices)
+            let words = words(base, &search.splits, |choice| {
+                search.reasons.get(&choice).copied().unwrap_or(Reason::Alike)
+            });
+            (search.splits, words)
         }
     }
 }
 
-/// Something that can be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Choice {
-    Class(usize),
-    Product(Id),
-}
-
-/// What a plan is predicted to take.
-#[derive(Clone, Copy)]
-struct Cost {
-    /// Microseconds of the online phase.
-    online_us: f64,
-    /// The same with [`OFFLINE`] times those of the offline phase: what plans are compared by.
-    weighted_us: f64,
-}
-
-impl Cost {
-    /// Any plan takes less.
-    const MOST: Self = Self { online_us: f64::INFINITY, weighted_us: f64::INFINITY };
-
-    fn of(plan: &Plan, setting: &Setting) -> Self {
-        let [offline_us, online_us] = predict::times_us(plan, setting);
-        Self { online_us, weighted_us: online_us + OFFLINE * offline_us }
-    }
+/// Microseconds that plans are compared by: those of the online phase, with [`OFFLINE`] times those of the offline phase.
+fn weighted_us(plan: &Plan, setting: &Setting) -> f64 {
+    let [offline_us, online_us] = predict::times_us(plan, setting);
+    online_us + OFFLINE * offline_us
 }
 
 struct Search<'a> {
     base: &'a Base<'a>,
     setting: &'a Setting,
     splits: Splits,
-    /// Of the best so far.
-    cost: Cost,
+    /// Weighted microseconds of the best so far.
+    best_us: f64,
+    /// Steps that plans may still have.
     left: usize,
-    /// The number chosen, and microseconds of the online phase that the best other number would add.
-    chosen: BTreeMap<Choice, (usize, f64)>,
+    /// What plans take that were played, by how they are cut.
+    played: BTreeMap<Cut, f64>,
+    reasons: BTreeMap<Choice, Reason>,
 }
+
+/// Everything that a plan depends on: chunks and parts of each view node that has a class, and what may happen at once.
+type Cut = (Vec<[usize; 2]>, Option<usize>, &'static str);
 
 impl<'a> Search<'a> {
     fn new(base: &'a Base<'a>, setting: &'a Setting) -> Self {
         let splits = Splits::even(base.classes, 1);
-        let (cost, chosen) = (Cost::MOST, BTreeMap::new());
-        Self { base, setting, splits, cost, left: BUDGET, chosen }
+        let (played, reasons) = (BTreeMap::new(), BTreeMap::new());
+        Self { base, setting, splits, best_us: f64::INFINITY, left: BUDGET, played, reasons }
     }
 
     /// Plays a plan that is cut like this, and keeps it if it takes so much less that it shows. What it takes.
-    fn try_out(&mut self, splits: Splits) -> Cost {
-        let (plan, _) = self.base.draft(&splits);
-        let steps: usize = plan.roles.iter().map(|r| r.offline.len() + r.online.len()).sum();
-        self.left = self.left.saturating_sub(steps);
-        let cost = Cost::of(&plan, self.setting);
-        if cost.weighted_us < self.cost.weighted_us * (1.0 - WORTH) {
-            (self.cost, self.splits) = (cost, splits);
+    fn try_out(&mut self, splits: Splits) -> f64 {
+        let cut = self.cut(&splits);
+        let us = self.played.get(&cut).copied().unwrap_or_else(|| {
+            let (plan, _) = self.base.draft(&splits);
+            let steps: usize = plan.roles.iter().map(|r| r.offline.len() + r.online.len()).sum();
+            self.left = self.left.saturating_sub(steps);
+            weighted_us(&plan, self.setting)
+        });
+        self.played.insert(cut, us);
+        if us < self.best_us * (1.0 - WORTH) {
+            (self.best_us, self.splits) = (us, splits);
         }
-        cost
+        us
+    }
+
+    fn cut(&self, splits: &Splits) -> Cut {
+        let (views, classes) = (self.base.views, &self.base.traffic.classes);
+        let pieces = |view: Id| {
+            let (class, elements) = (classes.of(view)?, views[view].ty.shape.elements());
+            let pieces = [splits.chunks(class), splits.parts(view, class)];
+            Some(pieces.map(|pieces| chunk_size(elements, pieces, classes.unit(class))))
+        };
+        let overlap = splits.overlap(self.base.options.overlap);
+        (views.ids().filter_map(pieces).collect(), splits.ahead, overlap.name())
     }
 
     /// The same number of chunks everywhere or chunks of the same size, then so many parts of products, then as
-    /// many layers at once, then less at once.
+    /// many parts as chunks, then as many layers at once, then less at once.
     fn alike(&mut self) {
         let even = COUNTS.map(|count| Splits::even(self.base.classes, count));
         let sized = SIZES.map(|size| self.sized(size));
@@ -124,6 +134,12 @@ impl<'a> Search<'a> {
         }
         for most_parts in [None, Some(1), Some(2), Some(8), Some(16)] {
             self.try_out(self.splits.clone().with_most_parts(most_parts));
+        }
+        for count in UNIFORM {
+            let us = self.try_out(Splits::even(self.base.classes, count));
+            if us > self.best_us * TOO_LONG && count > 8 {
+                break;
+            }
         }
         if self.base.options.overlap != Overlap::Pipelined {
             return;
@@ -149,13 +165,14 @@ impl<'a> Search<'a> {
     }
 
     fn one_by_one(&mut self) {
+        self.left = BUDGET;
         for choice in self.choices() {
             let start = self.splits.clone();
             let now = self.count(choice);
-            let mut tried = vec![(now, self.cost)];
+            let mut tried = vec![(now, self.best_us)];
             // Whole, for comparison, and what is next to the present number.
-            let near = |count: &usize| *count == 1 || *count == now / 2 || *count == now * 2;
-            for count in COUNTS.into_iter().filter(|count| *count != now && near(count)) {
+            let near = BTreeSet::from([1, now / 2, now * 2]);
+            for count in near.into_iter().filter(|count| *count > 0 && *count != now) {
                 if self.left == 0 {
                     return;
                 }
@@ -168,14 +185,17 @@ impl<'a> Search<'a> {
     }
 
     /// Records what the choice saves against leaving it whole, or what cutting it would add.
-    fn explain(&mut self, choice: Choice, tried: &[(usize, Cost)]) {
+    fn explain(&mut self, choice: Choice, tried: &[(usize, f64)]) {
         let count = self.count(choice);
-        let others = tried.iter().filter(|(n, _)| (*n > 1) != (count > 1)).map(|(_, cost)| cost);
-        let other = others.min_by(|a, b| a.weighted_us.total_cmp(&b.weighted_us));
-        let added_us = other.unwrap_or(&self.cost).online_us - self.cost.online_us;
-        self.chosen.insert(choice, (count, added_us));
+        let others = tried.iter().filter(|(n, _)| (*n > 1) != (count > 1));
+        let other = others.map(|(_, us)| *us).min_by(f64::total_cmp);
+        let saved_us = other.map_or(0.0, |other| other - self.best_us);
+        let shows = saved_us > self.best_us * WORTH;
+        let reason = if shows { Reason::Saves(saved_us) } else { Reason::NoGain };
+        self.reasons.insert(choice, reason);
     }
 
+    /// Pieces that are asked for; there are fewer where those would be too small.
     fn count(&self, choice: Choice) -> usize {
         match choice {
             Choice::Class(class) => self.splits.chunks(class),
@@ -202,7 +222,7 @@ impl<'a> Search<'a> {
             let bytes = op_us * self.setting.link.bytes_per_us();
             sizes.insert(Choice::Product(view), bytes as u64);
         }
-        let worth = self.cost.weighted_us * SMALL * self.setting.link.bytes_per_us();
+        let worth = self.best_us * SMALL * self.setting.link.bytes_per_us();
         let mut choices: Vec<(u64, Choice)> = sizes
             .into_iter()
             .map(|(choice, size)| (size, choice))
@@ -210,20 +230,6 @@ impl<'a> Search<'a> {
             .collect();
         choices.sort_by_key(|(size, choice)| (u64::MAX - size, *choice));
         choices.into_iter().map(|(_, choice)| choice).collect()
-    }
-
-    /// The products that a compute party computes online, with the masked node they are for.
-    fn products(&self) -> BTreeMap<Id, u32> {
-        let mut found = BTreeMap::new();
-        for fused in &self.base.fused {
-            for (value, live) in fused.values.iter().zip(&fused.live) {
-                let product = matches!(value.work, Work::Bulk(Op::Conv { .. } | Op::MatMul));
-                if *live && product && value.phase == Phase::Online {
-                    found.insert(value.view, value.origin);
-                }
-            }
-        }
-        found
     }
 
     /// Microseconds of the online products of each layer, given to each of its products.
@@ -239,39 +245,28 @@ impl<'a> Search<'a> {
             let layer = self.base.layer(origin);
             (view, by_layer.get(&layer).copied().unwrap_or(0.0))
         };
-        self.products().into_iter().map(time).collect()
-    }
-
-    /// For each layer, what was chosen and why.
-    fn words(&self, layers: usize) -> Vec<String> {
-        let mut words = vec![Vec::new(); layers];
-        for (view, origin) in self.products() {
-            if let (Some(chosen), Some(words)) = (
-                self.chosen.get(&Choice::Product(view)),
-                words.get_mut(self.base.layer(origin) as usize),
-            ) {
-                words.push(said("product", *chosen));
-            }
-        }
-        for group in self.base.traffic.groups.values().filter(|group| group.is_split()) {
-            let Some(words) = words.get_mut(self.base.layer(group.origin) as usize) else {
-                continue;
-            };
-            if let Some(chosen) = self.chosen.get(&Choice::Class(group.class)) {
-                let said = said("chunks", *chosen);
-                if !words.contains(&said) {
-                    words.push(said);
-                }
-            }
-        }
-        words.into_iter().map(|words| words.join("; ")).collect()
+        self.base.products().into_iter().map(time).collect()
     }
 }
 
 impl Base<'_> {
     /// The layer of a node of the masked program.
-    fn layer(&self, origin: u32) -> u32 {
+    pub(super) fn layer(&self, origin: u32) -> u32 {
         self.masked.nodes.get(origin as usize).and_then(|node| node.origin).unwrap_or(0)
+    }
+
+    /// The products that a compute party computes online, with the masked node they are for.
+    pub(super) fn products(&self) -> BTreeMap<Id, u32> {
+        let mut found = BTreeMap::new();
+        for fused in &self.fused {
+            for (value, live) in fused.values.iter().zip(&fused.live) {
+                let product = matches!(value.work, Work::Bulk(Op::Conv { .. } | Op::MatMul));
+                if *live && product && value.phase == Phase::Online {
+                    found.insert(value.view, value.origin);
+                }
+            }
+        }
+        found
     }
 }
 
@@ -279,16 +274,5 @@ fn set(splits: &mut Splits, choice: Choice, count: usize) {
     match choice {
         Choice::Class(class) => splits.set_chunks(class, count),
         Choice::Product(view) => splits.set_parts(view, count),
-    }
-}
-
-/// A choice, and what it does to the online phase: `added_us` are the microseconds that the other choice would add.
-fn said(what: &str, (count, added_us): (usize, f64)) -> String {
-    let ms = added_us.abs() / 1e3;
-    match (count, added_us >= 0.0) {
-        (1, true) => format!("{what} whole: a split would add {ms:.2} ms online"),
-        (1, false) => format!("{what} whole: a split would save only {ms:.2} ms online"),
-        (n, true) => format!("{what} {n}: saves {ms:.2} ms online"),
-        (n, false) => format!("{what} {n}: adds {ms:.2} ms online here"),
     }
 }

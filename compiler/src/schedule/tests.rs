@@ -363,13 +363,23 @@ fn the_search_keeps_what_takes_least() {
     with_base(ScheduleOptions { chunks: None, ..OPTIONS }, |base, _| {
         let (splits, choices) = search::search(base, &slow);
         let best: f64 = predict::times_us(&base.emit(&splits), &slow)[1];
-        for count in [1, 2, 4, 8, 16] {
+        for count in [1, 2, 4, 8, 16, 32, 64] {
             let other = predict::times_us(&base.emit(&Splits::even(base.classes, count)), &slow);
             assert!(best <= other[1] * 1.01, "{count} chunks take {}, not {best}", other[1]);
         }
         let again = search::search(base, &slow);
         assert_eq!((again.0, again.1), (splits, choices));
     });
+}
+
+#[test]
+fn what_is_cut_says_why() {
+    let words = |options: ScheduleOptions| {
+        with_base(options, |base, _| search::search(base, &Setting::default()).1.join(" | "))
+    };
+    assert_snapshot!(words(OPTIONS), @"parts, chunks 4: as asked");
+    assert_snapshot!(words(ScheduleOptions { overlap: Overlap::Sequential, chunks: None, ..OPTIONS }), @"parts, chunks 1: sequential");
+    assert_snapshot!(words(ScheduleOptions { chunks: None, ..OPTIONS }), @"parts 2: saves 2.1 us; chunks 2: saves 0.18 ms");
 }
 
 /// What pads the shares is a padded zero, which `P_0` adds.

@@ -38,7 +38,7 @@ pub struct Forecast {
     pub run_us: f64,
     /// Microseconds from an input to its output then, the median.
     pub run_online_us: f64,
-    /// Why each layer was split or not, by index; empty where there was nothing to choose.
+    /// In how many pieces each layer is computed and sent, and why, by index.
     pub choices: Vec<String>,
 }
 
