@@ -3,7 +3,7 @@
 use super::model_args::ModelArgs;
 use super::run::deployment::{Deployment, is_onnx};
 use super::run::report::{Difference, Summary, difference};
-use super::{megabytes, note};
+use super::{count, megabytes, note};
 use anyhow::Context as _;
 use mpcc_compiler::clear::ClearModel;
 use mpcc_ir::Shape;
@@ -215,11 +215,11 @@ impl Measured<'_> {
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{}: ring {}, {} compute parties, {} threads a role, {} kernels, {} runs\n",
+            "{}: ring {}, {} compute parties, {} a role, {} kernels, {} runs\n",
             self.plan.name,
             self.plan.word.bits(),
             self.plan.parties,
-            self.bench.threads,
+            count(u64::from(self.bench.threads), "thread"),
             Cpu::active().name(),
             self.runs(),
         );
@@ -245,10 +245,10 @@ impl Measured<'_> {
         if let Some(forecast) = &self.plan.forecast {
             let _ = writeln!(
                 out,
-                "predicted online: {:.4} s, and at least {:.4} s (link {})",
+                "predicted online: {:.4} s, and at least {:.4} s ({})",
                 forecast.run_online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
-                forecast.link,
+                self.summary.predicted_for(forecast),
             );
         }
         if let Some(throughput) = self.summary.throughput() {

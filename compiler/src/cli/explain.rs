@@ -145,17 +145,20 @@ fn forecast_json(forecast: &Forecast, depth: u8) -> Value {
     })
 }
 
+/// The schedule, and the link and hosts that it is predicted for.
+pub(crate) fn described(forecast: &Forecast) -> String {
+    let hosts = forecast.cores.map_or_else(
+        || " on a host of its own".to_owned(),
+        |cores| format!(" on {} that all share", super::count(cores.into(), "core")),
+    );
+    let threads = super::count(forecast.threads.into(), "thread");
+    format!("schedule {}, link {}, {threads} a role{hosts}", forecast.schedule, forecast.link)
+}
+
 fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     let ms = |us: f64| us / 1e3;
-    let _ = writeln!(
-        out,
-        "predicted for {} threads a role{} with {} kernels, link {}, schedule {}:",
-        forecast.threads,
-        forecast.cores.map_or(String::new(), |n| format!(" on {n} cores that all roles share,")),
-        forecast.kernels,
-        forecast.link,
-        forecast.schedule,
-    );
+    let _ =
+        writeln!(out, "predicted for {}, with {} kernels:", described(forecast), forecast.kernels);
     let _ = writeln!(
         out,
         "  a run alone: {:.2} ms online after {:.2} ms offline; online at least {:.2} ms ({:.2} ms compute, {:.2} ms wire, {:.2} ms latency), {:.2} times that",
@@ -179,7 +182,8 @@ fn forecast_text(forecast: &Forecast, depth: u8, out: &mut String) {
     );
 }
 
-fn as_json(plan: &Plan, digest: &[u8]) -> Value {
+/// Everything that a script may want to know of a plan.
+pub(crate) fn as_json(plan: &Plan, digest: &[u8]) -> Value {
     let layers: Vec<Value> = shown(plan)
         .map(|(at, l)| {
             json!({
@@ -261,6 +265,23 @@ fn most_opened(plan: &Plan, phase: Phase) -> u64 {
     pairs.map(opened).max().unwrap_or(0)
 }
 
+/// Why the rows of the table have other sums than the plan.
+const SUMS: &str = "
+rounds, bytes: of a row by itself. Their sums may be more than the plan has: rows that do not wait for each other
+  share rounds, and bytes are those of the direction in which the row sends more.
+";
+
+/// What the columns of predictions mean.
+const KEY: &str = "\
+from, to: first start and last end of any party's steps, from the input on. A row without times is computed
+  in the steps of others. Rows are listed as in the model; one that the compiler has moved, such as an
+  activation behind a pooling, may start after those that use it, or need nothing of those above.
+split: chunks of messages and element-wise work, parts of products, and why so many.
+  saves, more add: time of a run (online, and a twentieth of offline) against leaving it whole, or cutting it.
+  no gain: others were tried. alike: best if all are cut alike; others were not tried here. as ROW: cut with
+  that row, which says what this saves for both. too small: for two pieces of 8192 elements. as asked: --chunks.
+";
+
 fn as_table(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
@@ -304,6 +325,8 @@ fn as_table(plan: &Plan) -> String {
         ]);
     }
     super::table(&mut out, &rows);
+    out.push_str(SUMS);
+    out.push_str(if plan.forecast.is_some() { KEY } else { "" });
     let corrections = bytes(plan, |m| m.kind == MessageKind::Correction);
     let setup = bytes(plan, |m| m.phase == Phase::Setup);
     let _ = writeln!(

@@ -149,6 +149,11 @@ fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
     }
 }
 
+/// So many of something.
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Bytes in words for people.
 fn megabytes(bytes: u64) -> String {
     match bytes {

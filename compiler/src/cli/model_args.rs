@@ -2,7 +2,9 @@
 
 use super::replaced::Named;
 use super::tensors;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, Command, FromArgMatches};
 use mpcc_compiler::compile::CompileOptions;
 use mpcc_compiler::cost::{Link, Machine};
 use mpcc_compiler::import::ImportOptions;
@@ -11,14 +13,16 @@ use mpcc_compiler::schedule::{Overlap, Setting};
 use mpcc_ir::plan::{MAX_DEPTH, WeightsMode};
 use std::path::{Path, PathBuf};
 
-const MARGIN: u8 = 2;
-const PARTIES: u8 = 2;
-const DEPTH: u8 = 1;
-const LINK: &str = "lan";
-
 /// How to compile a model
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ModelArgs {
+    choices: Choices,
+    /// An option that is given, even if it asks for what is so without it.
+    given: Option<String>,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct Choices {
     /// Shape of an input whose dimensions the file leaves open, or whose first one, the batch, is to
     /// be another than the file's 1
     #[arg(long = "shape", value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
@@ -31,16 +35,16 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = Ring::Auto)]
     ring: Ring,
     /// Bits of room above the calibrated ranges
-    #[arg(long, value_name = "BITS", default_value_t = MARGIN, value_parser = clap::value_parser!(u8).range(0..=16))]
+    #[arg(long, value_name = "BITS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=16))]
     margin: u8,
     /// Compute parties, besides the dealer
-    #[arg(long, value_name = "N", default_value_t = PARTIES, value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=16))]
     parties: u8,
     /// Who knows the weights
     #[arg(long, value_enum, default_value_t = Owner::Party0)]
     weights: Owner,
     /// Runs in flight at once: more results in the same time, for as many times the memory of a run
-    #[arg(long, value_name = "D", default_value_t = DEPTH, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_DEPTH)))]
+    #[arg(long, value_name = "D", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_DEPTH)))]
     depth: u8,
     /// Chunks of every operation; as many of each as are predicted to take least if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -50,7 +54,7 @@ pub(crate) struct ModelArgs {
     schedule: Schedule,
     /// The links between the hosts: local, lan, lan10g, lan1g, man, wan, a rate and a round trip
     /// such as 10gbit,0.2ms, or a file
-    #[arg(long, value_name = "LINK", default_value = LINK)]
+    #[arg(long, value_name = "LINK", default_value = "lan")]
     link: String,
     /// Profile of the hosts, from `mpcc profile machine`; the built-in one if absent
     #[arg(long, value_name = "MACHINE.toml")]
@@ -91,31 +95,45 @@ enum Owner {
     Public,
 }
 
+impl clap::Args for ModelArgs {
+    fn augment_args(command: Command) -> Command {
+        Choices::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Choices::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for ModelArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let command = Choices::augment_args(Command::new(""));
+        let given = command.get_arguments().find(|argument| {
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+        });
+        let given = given.and_then(|argument| Some(format!("--{}", argument.get_long()?)));
+        Ok(Self { choices: Choices::from_arg_matches(matches)?, given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl ModelArgs {
     /// The same for roles that all run on this host, where that is not said already.
     pub(crate) fn on_this_host(&self) -> Self {
         let here =
             || std::thread::available_parallelism().ok().and_then(|n| n.get().try_into().ok());
-        Self { cores: self.cores.or_else(here), ..self.clone() }
+        let mut same = self.clone();
+        same.choices.cores = same.choices.cores.or_else(here);
+        same
     }
 
     /// An option that asks for something that a finished plan cannot change.
-    pub(crate) fn given(&self) -> Option<&'static str> {
-        let given = [
-            ("--shape", !self.shapes.is_empty()),
-            ("--calibrate", self.calibrate.is_some()),
-            ("--ring", !matches!(self.ring, Ring::Auto)),
-            ("--margin", self.margin != MARGIN),
-            ("--parties", self.parties != PARTIES),
-            ("--weights", !matches!(self.weights, Owner::Party0)),
-            ("--depth", self.depth != DEPTH),
-            ("--chunks", self.chunks.is_some()),
-            ("--schedule", self.schedule != Schedule::Pipelined),
-            ("--link", self.link != LINK),
-            ("--machine", self.machine.is_some()),
-            ("--cores", self.cores.is_some()),
-        ];
-        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.given.as_deref()
     }
 
     /// The files that the options name.
@@ -134,6 +152,16 @@ impl ModelArgs {
         model: &[u8],
         threads: u16,
     ) -> anyhow::Result<CompileOptions> {
+        self.choices.options(path, model, threads)
+    }
+}
+
+impl Choices {
+    fn options(&self, path: &Path, model: &[u8], threads: u16) -> anyhow::Result<CompileOptions> {
+        ensure!(
+            self.schedule != Schedule::Sequential || self.chunks.is_none_or(|chunks| chunks == 1),
+            "--chunks has no effect with --schedule sequential, which splits nothing; remove one of them"
+        );
         let import = ImportOptions { shapes: self.shapes.clone(), ..ImportOptions::default() };
         let samples = match &self.calibrate {
             Some(file) => {

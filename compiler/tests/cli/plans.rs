@@ -1,6 +1,6 @@
 //! Plans and weights that cannot be used.
 
-use crate::site::{Site, onnx, stored};
+use crate::site::{Site, blur, onnx, stored};
 use insta::assert_snapshot;
 
 /// The refusal by `explain`, which `run` must share.
@@ -72,6 +72,43 @@ fn options_for_compiling_have_no_use_with_a_plan() {
     let site = Site::compiled();
     assert_snapshot!(site.refusal("run m.plan --calibrate x.npy"), @"1: error: `m.plan` is compiled already, so --calibrate has no effect; remove it, or give an ONNX file");
     assert_snapshot!(site.refusal("run m.plan --parties 3"), @"1: error: `m.plan` is compiled already, so --parties has no effect; remove it, or give an ONNX file");
+}
+
+/// Also where they ask for what is so without them, for the plan may be another.
+#[test]
+fn options_that_a_plan_cannot_follow() {
+    let site = Site::compiled();
+    for option in [
+        "--depth 1",
+        "--link lan",
+        "--ring auto",
+        "--schedule pipelined",
+        "--parties 2",
+        "--margin 2",
+    ] {
+        let name = option.split(' ').next().unwrap();
+        for verb in ["run", "bench"] {
+            assert_eq!(
+                site.refusal(&format!("{verb} m.plan {option}")),
+                format!(
+                    "1: error: `m.plan` is compiled already, so {name} has no effect; remove it, or give an ONNX file"
+                )
+            );
+        }
+    }
+    assert_snapshot!(site.refusal("compile m.onnx --schedule sequential --chunks 8"), @"1: error: cannot compile `m.onnx`: --chunks has no effect with --schedule sequential, which splits nothing; remove one of them");
+}
+
+#[test]
+fn plans_for_others_than_those_who_run_them() {
+    let site = Site::new();
+    site.stdout("compile m.onnx --calibrate x.npy --link lan1g --threads 3");
+    let predicted = |verb: &str| {
+        let said = site.stdout(&format!("{verb} m.plan -i @x.npy --runs 1"));
+        blur(said.lines().find(|line| line.starts_with("predicted")).unwrap())
+    };
+    assert_snapshot!(predicted("run"), @"predicted online: # s, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
+    assert_snapshot!(predicted("bench"), @"predicted online: # s, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn run_a_plan() {
     compared with the clear result: largest error # (predicted: at most #), largest value #
     # s online, # s offline before it; 10 rounds
     first output after # s; # s setup once, beside the first offline phase
-    predicted online: # s with 1 in flight, # s alone, and at least # s (pipelined, link lan)
+    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on a host of its own; measured on one host)
     throughput: # s a run, # runs a second, with 1 in flight (predicted: # s, and at least # s)
     P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
     P1: sent 2901 B online, 1587 B offline, 0 B setup; # CPU s; # MB peak memory
@@ -86,12 +86,13 @@ fn run_a_model() {
     let model = stored("mnist-minionn");
     let (model, x) = (model.join("model.onnx"), model.join("input_0.npy"));
     let (model, x) = (model.display(), x.display());
-    assert_snapshot!(blur(&site.stdout(&format!("run {model} --calibrate {x} -i @{x}"))), @"
+    let said = site.stdout(&format!("run {model} --calibrate {x} -i @{x} --cores 2"));
+    assert_snapshot!(blur(&said), @"
     logits: class 7; largest scores: 7 (#), 2 (#), 3 (#), 9 (#), 1 (#)
     compared with the clear result: the same class; largest error # (predicted: at most #), largest value #
     # s online, # s offline before it; 24 rounds
     first output after # s; # s setup once, beside the first offline phase
-    predicted online: # s with 1 in flight, # s alone, and at least # s (pipelined, link lan)
+    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on 2 cores that all share)
     P0: sent # kB online, 0 B offline, # kB setup; # CPU s; # MB peak memory
     P1: sent # kB online, # kB offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory
@@ -105,7 +106,7 @@ fn run_as_json() {
     let explained = site.json("explain m.plan --json");
     let roles = ["P0", "P1", "dealer", "client"];
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal busy_s cpu_s depth first_output_s largest link lower_bound_s lower_bound_s_per_run max_abs_err offline_s online_s outputs peak_rss_bytes predicted_alone_s predicted_err predicted_offline_s predicted_s predicted_s_per_run role_online_s rounds runs_per_s s_per_run schedule sent_bytes setup_s wait_s wall_s wire_s");
+    assert_snapshot!(keys(&ran).join(" "), @"argmax_equal busy_s cpu_s depth first_output_s largest link lower_bound_s lower_bound_s_per_run max_abs_err offline_s online_s outputs peak_rss_bytes predicted_alone_s predicted_cores predicted_err predicted_offline_s predicted_s predicted_s_per_run predicted_threads role_online_s rounds runs_per_s s_per_run schedule sent_bytes setup_s wait_s wall_s wire_s");
     for figure in ["online_s", "offline_s", "setup_s", "wall_s"] {
         assert!(ran[figure].as_f64().is_some_and(|s| s >= 0.0), "{figure}");
     }
@@ -149,7 +150,7 @@ fn bench_measures_beside_the_clear_model() {
     let site = Site::new();
     let said = site.json("bench m.onnx --calibrate x.npy -i @x.npy --runs 3 --json");
     let keys = said.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s depth first_output_s kernels largest link lower_bound_s lower_bound_s_per_run max_abs_err model offline_s online_per_clear online_s parties predicted_alone_s predicted_err predicted_offline_s predicted_s predicted_s_per_run ring role_online_s roles rounds runs runs_per_s s_per_run schedule setup_s threads wait_s wire_s");
+    assert_snapshot!(keys.join(" "), @"argmax_equal busy_s clear_s cpu_s depth first_output_s kernels largest link lower_bound_s lower_bound_s_per_run max_abs_err model offline_s online_per_clear online_s parties predicted_alone_s predicted_cores predicted_err predicted_offline_s predicted_s predicted_s_per_run predicted_threads ring role_online_s roles rounds runs runs_per_s s_per_run schedule setup_s threads wait_s wire_s");
     for figure in ["online_s", "offline_s", "clear_s"] {
         let spread = ["min", "median", "max"].map(|of| said[figure][of].as_f64().unwrap());
         assert!(spread.is_sorted() && spread[0] > 0.0, "{figure}: {spread:?}");

@@ -103,6 +103,6 @@ impl Deployment {
         let reports = children.finish(&self.plan, self.digest)?;
         progress.finish();
         let (forecast, depth) = (self.plan.forecast.clone(), self.plan.depth);
-        Ok(Summary { outcome, reports, forecast, depth })
+        Ok(Summary { outcome, reports, forecast, depth, threads })
     }
 }

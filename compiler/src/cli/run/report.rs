@@ -1,6 +1,7 @@
 //! What `mpcc run` says.
 
-use crate::cli::megabytes;
+use crate::cli::explain::described;
+use crate::cli::{count, megabytes};
 use anyhow::bail;
 use mpcc_ir::nn::interp::Tensor;
 use mpcc_ir::plan::{Forecast, OutputPort, Plan, Role};
@@ -17,6 +18,8 @@ pub(crate) struct Summary {
     pub(crate) forecast: Option<Forecast>,
     /// Runs in flight.
     pub(crate) depth: u8,
+    /// Compute threads of each role.
+    pub(crate) threads: u16,
 }
 
 /// How far the outputs are from those expected.
@@ -182,6 +185,8 @@ impl Summary {
         object["wire_s"] =
             per_role(&|report| json!(wire_s(report.sent_bytes.offline + report.sent_bytes.online)));
         object["schedule"] = json!(forecast.schedule);
+        object["predicted_threads"] = json!(forecast.threads);
+        object["predicted_cores"] = json!(forecast.cores);
         object["link"] = json!(forecast.link);
         object["predicted_s"] = json!(forecast.run_online_us * 1e-6);
         object["predicted_alone_s"] = json!(forecast.online_us * 1e-6);
@@ -197,6 +202,22 @@ impl Summary {
         format!(
             "first output after {first:.3} s; {setup:.3} s setup once, beside the first offline phase"
         )
+    }
+
+    /// What times are predicted for, and what is not so where they were measured.
+    pub(crate) fn predicted_for(&self, forecast: &Forecast) -> String {
+        let threads = u64::from(self.threads);
+        let host = if forecast.cores.is_none() { " on one host" } else { "" };
+        let threads = if threads == u64::from(forecast.threads) {
+            String::new()
+        } else {
+            format!(" with {}", count(threads, "thread"))
+        };
+        let planned = described(forecast);
+        match [host, &threads].concat() {
+            same if same.is_empty() => planned,
+            here => format!("{planned}; measured{here}"),
+        }
     }
 
     /// Measured and predicted throughput, where several runs show one.
@@ -232,14 +253,14 @@ impl Summary {
         );
         let _ = writeln!(out, "{}", self.cold_start());
         if let Some(forecast) = &self.forecast {
-            let Forecast { online_us, run_online_us, link, schedule, .. } = forecast;
             let _ = writeln!(
                 out,
-                "predicted online: {:.3} s with {} in flight, {:.3} s alone, and at least {:.3} s ({schedule}, link {link})",
-                run_online_us * 1e-6,
+                "predicted online: {:.3} s with {} in flight, {:.3} s alone, and at least {:.3} s ({})",
+                forecast.run_online_us * 1e-6,
                 self.depth,
-                online_us * 1e-6,
+                forecast.online_us * 1e-6,
                 forecast.bound_us() * 1e-6,
+                self.predicted_for(forecast),
             );
         }
         if let Some(throughput) = self.throughput() {
