@@ -9,6 +9,7 @@ use mpcc_compiler::lower::FormatReport;
 use mpcc_ir::codec;
 use mpcc_ir::files::{cannot_write, check_writable};
 use mpcc_ir::plan::Phase;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub(crate) struct Compile {
     /// Plan file; the weights go beside it [default: the model's name with .plan]
     #[arg(short, long, value_name = "M.plan")]
     output: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// How many tensors the report lists.
@@ -36,7 +40,13 @@ impl Compile {
         check_output(&plan)?;
         let compiled = compile_file(&self.model, &self.how, self.threads)?;
         write(&compiled, &plan)?;
-        super::print(&summary(&compiled, &plan))
+        if self.json {
+            // The digest is that of the file.
+            let (_, digest) = super::read_plan(&plan)?;
+            super::print_json(&as_json(&compiled, &plan, &digest))
+        } else {
+            super::print(&summary(&compiled, &plan))
+        }
     }
 }
 
@@ -83,6 +93,29 @@ pub(crate) fn write(compiled: &Compiled, plan: &Path) -> anyhow::Result<()> {
 /// Where the weights of a plan file are.
 pub(crate) fn weights_path(plan: &Path) -> PathBuf {
     plan.with_extension("weights")
+}
+
+/// What `explain` says of a plan, but for its layers, with the files and the headroom of all tensors.
+fn as_json(compiled: &Compiled, path: &Path, digest: &[u8]) -> Value {
+    let mut object = super::explain::as_json(&compiled.plan, digest);
+    if let Some(object) = object.as_object_mut() {
+        object.remove("layers");
+    }
+    object["plan"] = json!(path.display().to_string());
+    object["weights_file"] = json!(weights_path(path).display().to_string());
+    object["output_error"] = json!(compiled.formats.output_error);
+    object["random_calibration"] = json!(compiled.calibration.random);
+    let headroom = compiled.formats.headroom.iter().map(|h| {
+        json!({
+            "tensor": h.tensor,
+            "format": h.format,
+            "range": [h.lo, h.hi],
+            "limit": h.limit,
+            "bits": h.bits,
+        })
+    });
+    object["headroom"] = headroom.collect();
+    object
 }
 
 fn summary(compiled: &Compiled, path: &Path) -> String {

@@ -26,6 +26,19 @@ fn compile() {
 }
 
 #[test]
+fn compile_as_json() {
+    let site = Site::new();
+    let said = site.json("compile m.onnx --calibrate x.npy --json");
+    let explained = site.json("explain m.plan --json");
+    for key in ["digest", "rounds", "sent_bytes", "forecast", "roles"] {
+        assert_eq!(said[key], explained[key], "{key}");
+    }
+    assert_eq!((&said["plan"], &said["weights_file"]), (&"m.plan".into(), &"m.weights".into()));
+    assert_eq!(said["random_calibration"], false);
+    assert!(said["headroom"][0]["bits"].is_f64() && said["output_error"][0].is_f64());
+}
+
+#[test]
 fn compile_to_another_place_and_again() {
     let site = Site::compiled();
     site.stdout("compile m.onnx --calibrate x.npy -o again.plan");
