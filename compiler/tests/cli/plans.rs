@@ -107,8 +107,8 @@ fn plans_for_others_than_those_who_run_them() {
         let said = site.stdout(&format!("{verb} m.plan -i @x.npy --runs 1"));
         blur(said.lines().find(|line| line.starts_with("predicted")).unwrap())
     };
-    assert_snapshot!(predicted("run"), @"predicted online: # s, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
-    assert_snapshot!(predicted("bench"), @"predicted online: # s, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
+    assert_snapshot!(predicted("run"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
+    assert_snapshot!(predicted("bench"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
 }
 
 #[test]
