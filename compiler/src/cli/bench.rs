@@ -242,14 +242,8 @@ impl Measured<'_> {
             self.summary.rounds(),
         );
         let _ = writeln!(out, "{}", self.summary.cold_start());
-        if let Some(forecast) = &self.plan.forecast {
-            let _ = writeln!(
-                out,
-                "predicted online: {:.4} s, and at least {:.4} s ({})",
-                forecast.run_online_us * 1e-6,
-                forecast.bound_us() * 1e-6,
-                self.summary.predicted_for(forecast),
-            );
+        if let Some(predicted) = self.summary.predicted_online() {
+            let _ = writeln!(out, "{predicted}");
         }
         if let Some(throughput) = self.summary.throughput() {
             let _ = writeln!(out, "{throughput}");

@@ -139,7 +139,8 @@ impl ModelArgs {
     /// The files that the options name.
     pub(crate) fn files(&self) -> Vec<Named<'_>> {
         let calibrate = self.choices.calibrate.iter().map(|path| ("the samples", path.as_path()));
-        let machine = self.choices.machine.iter().map(|path| ("the machine profile", path.as_path()));
+        let machine =
+            self.choices.machine.iter().map(|path| ("the machine profile", path.as_path()));
         let link = Path::new(&self.choices.link);
         let link = link.is_file().then_some(("the link profile", link));
         calibrate.chain(machine).chain(link).collect()

@@ -196,6 +196,19 @@ impl Summary {
         object["lower_bound_s_per_run"] = json!(forecast.bound_us_per_run(self.depth) * 1e-6);
     }
 
+    /// What the plan predicts of the online phase, in a line.
+    pub(crate) fn predicted_online(&self) -> Option<String> {
+        let forecast = self.forecast.as_ref()?;
+        Some(format!(
+            "predicted online: {:.4} s with {} in flight, {:.4} s alone, and at least {:.4} s ({})",
+            forecast.run_online_us * 1e-6,
+            self.depth,
+            forecast.online_us * 1e-6,
+            forecast.bound_us() * 1e-6,
+            self.predicted_for(forecast),
+        ))
+    }
+
     /// How long a new deployment took to its first output.
     pub(crate) fn cold_start(&self) -> String {
         let (first, setup) = (self.outcome.first_output_s(), self.setup_s());
@@ -205,7 +218,7 @@ impl Summary {
     }
 
     /// What times are predicted for, and what is not so where they were measured.
-    pub(crate) fn predicted_for(&self, forecast: &Forecast) -> String {
+    fn predicted_for(&self, forecast: &Forecast) -> String {
         let threads = u64::from(self.threads);
         let host = if forecast.cores.is_none() { " on one host" } else { "" };
         let threads = if threads == u64::from(forecast.threads) {
@@ -252,16 +265,8 @@ impl Summary {
             self.rounds(),
         );
         let _ = writeln!(out, "{}", self.cold_start());
-        if let Some(forecast) = &self.forecast {
-            let _ = writeln!(
-                out,
-                "predicted online: {:.3} s with {} in flight, {:.3} s alone, and at least {:.3} s ({})",
-                forecast.run_online_us * 1e-6,
-                self.depth,
-                forecast.online_us * 1e-6,
-                forecast.bound_us() * 1e-6,
-                self.predicted_for(forecast),
-            );
+        if let Some(predicted) = self.predicted_online() {
+            let _ = writeln!(out, "{predicted}");
         }
         if let Some(throughput) = self.throughput() {
             let _ = writeln!(out, "{throughput}");
