@@ -277,9 +277,10 @@ from, to: first start and last end of any party's steps, from the input on. A ro
   in the steps of others. Rows are listed as in the model; one that the compiler has moved, such as an
   activation behind a pooling, may start after those that use it, or need nothing of those above.
 split: chunks of messages and element-wise work, parts of products, and why so many.
-  saves, more add: time of a run (online, and a twentieth of offline) against leaving it whole, or cutting it.
-  no gain: others were tried. alike: best if all are cut alike; others were not tried here. as ROW: cut with
-  that row, which says what this saves for both. too small: for two pieces of 8192 elements. as asked: --chunks.
+  saves, more add: time of a run (online, and a twentieth of offline) against as few pieces as can be, of 65536
+  elements at most, or against more. no gain: others were tried. alike: best if all are cut alike; others were not
+  tried here, or would be the same. as ROW: cut with that row, which says what this saves for both. too small: no
+  more than 8192 elements, the least of a piece. as asked: --chunks. sequential: as few as can be.
 ";
 
 fn as_table(plan: &Plan) -> String {

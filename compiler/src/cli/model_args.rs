@@ -142,7 +142,8 @@ impl ModelArgs {
         let machine =
             self.choices.machine.iter().map(|path| ("the machine profile", path.as_path()));
         let link = Path::new(&self.choices.link);
-        let link = link.is_file().then_some(("the link profile", link));
+        let is_file = self.choices.link.parse::<Link>().is_err() && link.is_file();
+        let link = is_file.then_some(("the link profile", link));
         calibrate.chain(machine).chain(link).collect()
     }
 
@@ -161,7 +162,7 @@ impl Choices {
     fn options(&self, path: &Path, model: &[u8], threads: u16) -> anyhow::Result<CompileOptions> {
         ensure!(
             self.schedule != Schedule::Sequential || self.chunks.is_none_or(|chunks| chunks == 1),
-            "--chunks has no effect with --schedule sequential, which splits nothing; remove one of them"
+            "--chunks has no effect with --schedule sequential, which splits no further than it must; remove one of them"
         );
         let import = ImportOptions { shapes: self.shapes.clone(), ..ImportOptions::default() };
         let samples = match &self.calibrate {

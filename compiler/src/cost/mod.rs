@@ -100,7 +100,9 @@ pub enum ProfileError {
         "`{path}` is not a profile of a machine; give a file that `mpcc profile machine` wrote"
     )]
     Other { path: PathBuf },
-    #[error("`{path}` is damaged; `mpcc profile machine -o {path}` measures it again")]
+    #[error(
+        "`{path}` is damaged, or of another version of mpcc; `mpcc profile machine -o {path}` measures it again"
+    )]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("`{path}`: {key} is {value}; `mpcc profile machine -o {path}` measures it again")]
     Value { path: PathBuf, key: String, value: f64 },

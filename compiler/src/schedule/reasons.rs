@@ -22,8 +22,10 @@ pub(super) enum Reason {
     Asked,
     /// So many are best for all that is cut; others were not tried here alone.
     Alike,
-    /// Others were tried: microseconds that leaving it whole would add, or cutting it where it is whole.
+    /// As few pieces as can be were tried, and would add so many weighted microseconds.
     Saves(f64),
+    /// It is in as few pieces as can be; more were tried, and would add so many.
+    MoreAdd(f64),
     /// Others were tried, and make no difference that shows.
     NoGain,
 }
@@ -50,8 +52,10 @@ pub(super) fn words(
         let first = *said.entry(choice).or_insert(layer);
         let because = match reason {
             _ if most_pieces(&traffic, choice, elements) == 1 => "too small".to_owned(),
-            Reason::Saves(_) if first != layer => format!("as {}", base.masked.names[first]),
-            reason => because(reason, count),
+            Reason::Saves(_) | Reason::MoreAdd(_) if first != layer => {
+                format!("as {}", base.masked.names[first])
+            }
+            reason => because(reason),
         };
         (what, format!("{count}: {because}"))
     };
@@ -73,14 +77,14 @@ pub(super) fn words(
     words
 }
 
-fn because(reason: Reason, count: usize) -> String {
-    match (reason, count) {
-        (Reason::Sequential, _) => "sequential".to_owned(),
-        (Reason::Asked, _) => "as asked".to_owned(),
-        (Reason::Alike, _) => "alike".to_owned(),
-        (Reason::NoGain, _) => "no gain".to_owned(),
-        (Reason::Saves(us), 1) => format!("more add {}", time(us)),
-        (Reason::Saves(us), _) => format!("saves {}", time(us)),
+fn because(reason: Reason) -> String {
+    match reason {
+        Reason::Sequential => "sequential".to_owned(),
+        Reason::Asked => "as asked".to_owned(),
+        Reason::Alike => "alike".to_owned(),
+        Reason::NoGain => "no gain".to_owned(),
+        Reason::MoreAdd(us) => format!("more add {}", time(us)),
+        Reason::Saves(us) => format!("saves {}", time(us)),
     }
 }
 

@@ -60,9 +60,7 @@ pub(super) fn search(base: &Base<'_>, setting: &Setting) -> (Splits, Vec<String>
             if base.options.overlap == Overlap::Pipelined {
                 search.one_by_one();
             }
-            let words = words(base, &search.splits, |choice| {
-                search.reasons.get(&choice).copied().unwrap_or(Reason::Alike)
-            });
+            let words = words(base, &search.splits, |choice| search.reason(choice));
             (search.splits, words)
         }
     }
@@ -84,7 +82,8 @@ struct Search<'a> {
     left: usize,
     /// What plans take that were played, by how they are cut.
     played: BTreeMap<Cut, f64>,
-    reasons: BTreeMap<Choice, Reason>,
+    /// Why each choice was made, with how many pieces were asked for then.
+    reasons: BTreeMap<Choice, (usize, Reason)>,
 }
 
 /// Everything that a plan depends on: chunks and parts of each view node that has a class, and what may happen at once.
@@ -178,21 +177,60 @@ impl<'a> Search<'a> {
                 }
                 let mut splits = start.clone();
                 set(&mut splits, choice, count);
-                tried.push((count, self.try_out(splits)));
+                let same = self.cut(&splits) == self.cut(&start);
+                let us = self.try_out(splits);
+                if !same {
+                    tried.push((count, us));
+                }
             }
             self.explain(choice, &tried);
         }
     }
 
-    /// Records what the choice saves against leaving it whole, or what cutting it would add.
+    /// Records what the choice saves against as few pieces as can be, or what more would add.
     fn explain(&mut self, choice: Choice, tried: &[(usize, f64)]) {
+        let [_, others @ ..] = tried else { return };
+        if others.is_empty() {
+            // Other numbers would have made the same pieces.
+            return;
+        }
+        let fewest = |count: usize| self.pieces(choice, count) == self.pieces(choice, 1);
         let count = self.count(choice);
-        let others = tried.iter().filter(|(n, _)| (*n > 1) != (count > 1));
-        let other = others.map(|(_, us)| *us).min_by(f64::total_cmp);
-        let saved_us = other.map_or(0.0, |other| other - self.best_us);
-        let shows = saved_us > self.best_us * WORTH;
-        let reason = if shows { Reason::Saves(saved_us) } else { Reason::NoGain };
-        self.reasons.insert(choice, reason);
+        let other = |few: bool| {
+            let of_kind = tried.iter().filter(|(n, _)| fewest(*n) == few).map(|(_, us)| *us);
+            of_kind.min_by(f64::total_cmp).map(|us| us - self.best_us)
+        };
+        let shows = |us: &f64| *us > self.best_us * WORTH;
+        let reason = if fewest(count) {
+            other(false).filter(shows).map(Reason::MoreAdd)
+        } else {
+            other(true).filter(shows).map(Reason::Saves)
+        };
+        self.reasons.insert(choice, (count, reason.unwrap_or(Reason::NoGain)));
+    }
+
+    /// Why a choice is what it is. What follows from a later choice has no reason of its own.
+    fn reason(&self, choice: Choice) -> Reason {
+        let known = self.reasons.get(&choice).filter(|(count, _)| *count == self.count(choice));
+        known.map_or(Reason::Alike, |(_, reason)| *reason)
+    }
+
+    /// Elements of each piece, of each thing that the choice cuts, if so many pieces are asked for.
+    fn pieces(&self, choice: Choice, count: usize) -> BTreeSet<(usize, usize)> {
+        let classes = &self.base.traffic.classes;
+        let size = |view: Id, class: usize| {
+            let elements = self.base.views[view].ty.shape.elements();
+            (elements, chunk_size(elements, count, classes.unit(class)))
+        };
+        match choice {
+            Choice::Product(view) => {
+                classes.of(view).map(|class| size(view, class)).into_iter().collect()
+            }
+            Choice::Class(class) => {
+                let own = self.base.views.ids().filter(|view| classes.of(*view) == Some(class));
+                own.map(|view| size(view, class)).collect()
+            }
+        }
     }
 
     /// Pieces that are asked for; there are fewer where those would be too small.

@@ -96,7 +96,7 @@ fn options_that_a_plan_cannot_follow() {
             );
         }
     }
-    assert_snapshot!(site.refusal("compile m.onnx --schedule sequential --chunks 8"), @"1: error: cannot compile `m.onnx`: --chunks has no effect with --schedule sequential, which splits nothing; remove one of them");
+    assert_snapshot!(site.refusal("compile m.onnx --schedule sequential --chunks 8"), @"1: error: cannot compile `m.onnx`: --chunks has no effect with --schedule sequential, which splits no further than it must; remove one of them");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn plans_for_others_than_those_who_run_them() {
         let said = site.stdout(&format!("{verb} m.plan -i @x.npy --runs 1"));
         blur(said.lines().find(|line| line.starts_with("predicted")).unwrap())
     };
-    assert_snapshot!(predicted("run"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
-    assert_snapshot!(predicted("bench"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host with 1 thread)");
+    assert_snapshot!(predicted("run"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host over loopback with 1 thread)");
+    assert_snapshot!(predicted("bench"), @"predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan1g, 3 threads a role on a host of its own; measured on one host over loopback with 1 thread)");
 }
 
 #[test]

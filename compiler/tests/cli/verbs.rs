@@ -84,7 +84,7 @@ fn run_a_plan() {
     compared with the clear result: largest error # (predicted: at most #), largest value #
     # s online, # s offline before it; 10 rounds
     first output after # s; # s setup once, beside the first offline phase
-    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on a host of its own; measured on one host)
+    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on a host of its own; measured on one host over loopback)
     throughput: # s a run, # runs a second, with 1 in flight (predicted: # s, and at least # s)
     P0: sent 1992 B online, 0 B offline, 5952 B setup; # CPU s; # MB peak memory
     P1: sent 2901 B online, 1587 B offline, 0 B setup; # CPU s; # MB peak memory
@@ -105,7 +105,7 @@ fn run_a_model() {
     compared with the clear result: the same class; largest error # (predicted: at most #), largest value #
     # s online, # s offline before it; 24 rounds
     first output after # s; # s setup once, beside the first offline phase
-    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on 2 cores that all share)
+    predicted online: # s with 1 in flight, # s alone, and at least # s (schedule pipelined, link lan, 1 thread a role on 2 cores that all share; measured over loopback)
     P0: sent # kB online, 0 B offline, # kB setup; # CPU s; # MB peak memory
     P1: sent # kB online, # kB offline, 0 B setup; # CPU s; # MB peak memory
     dealer: sent 0 B online, # kB offline, 0 B setup; # CPU s; # MB peak memory

@@ -220,17 +220,18 @@ impl Summary {
     /// What times are predicted for, and what is not so where they were measured.
     fn predicted_for(&self, forecast: &Forecast) -> String {
         let threads = u64::from(self.threads);
-        let host = if forecast.cores.is_none() { " on one host" } else { "" };
-        let threads = if threads == u64::from(forecast.threads) {
-            String::new()
-        } else {
-            format!(" with {}", count(threads, "thread"))
-        };
-        let planned = described(forecast);
-        match [host, &threads].concat() {
-            same if same.is_empty() => planned,
-            here => format!("{planned}; measured{here}"),
+        let mut here = String::new();
+        if forecast.cores.is_none() {
+            here += " on one host";
         }
+        if forecast.link != "local" {
+            here += " over loopback";
+        }
+        if threads != u64::from(forecast.threads) {
+            here += &format!(" with {}", count(threads, "thread"));
+        }
+        let planned = described(forecast);
+        if here.is_empty() { planned } else { format!("{planned}; measured{here}") }
     }
 
     /// Measured and predicted throughput, where several runs show one.
