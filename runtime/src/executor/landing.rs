@@ -18,7 +18,12 @@ pub struct Landing {
     step: usize,
     /// What is still to come.
     rest: Span,
+    /// Bytes since somebody noted that the message is on its way.
+    unnoted: u64,
 }
+
+/// A message is no later for so many bytes that come, but fewer do not hold a run up for ever.
+const NOTED: u64 = 64 << 10;
 
 /// The phase is over: nobody wants the rest of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl Executor {
         if !free || state.is_over() || !state.landing.insert(envelope.message) {
             return None;
         }
-        Some(Landing { executor: Arc::clone(self), envelope, step, rest: dst })
+        Some(Landing { executor: Arc::clone(self), envelope, step, rest: dst, unnoted: 0 })
     }
 }
 
@@ -67,6 +72,11 @@ impl Landing {
         let put = done.as_ref().map_or(0, |&put| (put as u64).min(self.rest.len));
         self.rest.at += put;
         self.rest.len -= put;
+        self.unnoted += put;
+        if self.unnoted >= NOTED {
+            self.unnoted = 0;
+            self.executor.touch();
+        }
         Ok(done)
     }
 

@@ -26,7 +26,7 @@ impl Executor {
         begun.then_some(state.last_event)
     }
 
-    /// A phase that this one waited behind is over.
+    /// What this phase waited for came nearer: one before it is over, or more of a message is here.
     pub(crate) fn touch(&self) {
         self.lock().last_event = Instant::now();
     }

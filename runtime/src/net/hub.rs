@@ -72,6 +72,9 @@ pub struct HubOptions {
     pub connect_within: Duration,
 }
 
+/// However slowly somebody reads.
+const LONGEST_FAREWELL: Duration = Duration::from_mins(10);
+
 /// Connections that may be in the middle of their handshake.
 const MOST_STRANGERS: usize = 128;
 
@@ -176,14 +179,15 @@ impl Shared {
         self.links().values().for_each(|link| say_farewell(link, words));
         // Who reads the last words closes the link. After an error the other end may not read any more.
         let patience = Duration::from_secs(if why.is_empty() { 20 } else { 2 });
-        let (mut since, mut least) = (Instant::now(), u64::MAX);
+        let (start, mut since, mut most) = (Instant::now(), Instant::now(), 0);
         loop {
             let links: Vec<Arc<Link>> = self.links().values().cloned().collect();
-            let unwritten = links.iter().map(|link| link.unwritten()).sum();
-            if unwritten < least {
-                (since, least) = (Instant::now(), unwritten);
+            let written = links.iter().map(|link| link.written()).sum();
+            if written > most {
+                (since, most) = (Instant::now(), written);
             }
-            if links.is_empty() || since.elapsed() >= patience {
+            let over = since.elapsed() >= patience || start.elapsed() >= LONGEST_FAREWELL;
+            if links.is_empty() || over {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

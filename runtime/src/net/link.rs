@@ -38,6 +38,8 @@ pub struct Link {
     /// Where to write; `None` when the connection is gone.
     half: Mutex<Option<Arc<OwnedWriteHalf>>>,
     sent: AtomicU64,
+    /// Bytes that the task that writes has put on the wire.
+    written: AtomicU64,
     /// Most bytes that may wait for a peer that does not read them.
     most_unread: AtomicU64,
     /// The peer does not read.
@@ -47,9 +49,9 @@ pub struct Link {
 impl Link {
     pub(super) fn new(id: u64, hello: Hello, half: &Arc<OwnedWriteHalf>) -> Self {
         let half = Mutex::new(Some(Arc::clone(half)));
-        let (queue, sent) = (Queue::default(), AtomicU64::new(0));
+        let (queue, sent, written) = (Queue::default(), AtomicU64::new(0), AtomicU64::new(0));
         let (most_unread, gave_up) = (AtomicU64::new(u64::MAX), Notify::new());
-        Self { id, peer: hello.from, hello, queue, half, sent, most_unread, gave_up }
+        Self { id, peer: hello.from, hello, queue, half, sent, written, most_unread, gave_up }
     }
 
     /// Gives the link up when more bytes than that wait for the peer to read them.
@@ -105,6 +107,11 @@ impl Link {
             self.sent.fetch_sub(bytes, Ordering::Relaxed);
         }
         sent
+    }
+
+    /// Bytes that the task that writes has put on the wire so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Bytes that are queued and not on the wire yet.
@@ -180,13 +187,13 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
 /// Small frames that are queued at once leave together; a large one leaves with its header and what was
 /// gathered before it, not a packet behind them.
 pub(super) async fn write_frames(link: &Link, half: &OwnedWriteHalf) -> io::Result<()> {
-    let (mut small, mut taken) = (Vec::with_capacity(GATHERED), Taken::default());
+    let (mut small, mut taken) = (Vec::with_capacity(GATHERED + HEADER), Taken::default());
     let mut wipe = false;
     loop {
         let next = if let Some(next) = link.queue.pop() {
             next
         } else {
-            write_both(half, &small, &[]).await?;
+            write_both(link, half, &small, &[]).await?;
             link.queue.written(&mut taken);
             if std::mem::take(&mut wipe) {
                 small.zeroize();
@@ -200,7 +207,7 @@ pub(super) async fn write_frames(link: &Link, half: &OwnedWriteHalf) -> io::Resu
         if small.len() + next.payload().len() <= GATHERED {
             small.extend_from_slice(next.payload());
         } else {
-            write_both(half, &small, next.payload()).await?;
+            write_both(link, half, &small, next.payload()).await?;
             link.queue.written(&mut taken);
             small.clear();
         }
@@ -208,17 +215,25 @@ pub(super) async fn write_frames(link: &Link, half: &OwnedWriteHalf) -> io::Resu
             break;
         }
     }
-    write_both(half, &small, &[]).await?;
+    write_both(link, half, &small, &[]).await?;
     link.queue.written(&mut taken);
     Ok(())
 }
 
 /// Writes two slices, one behind the other.
-async fn write_both(half: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
+async fn write_both(
+    link: &Link,
+    half: &OwnedWriteHalf,
+    first: &[u8],
+    second: &[u8],
+) -> io::Result<()> {
     let mut done = 0;
     while done < first.len() + second.len() {
         match try_write_both(half, first, second, done) {
-            Ok(written) => done += written,
+            Ok(written) => {
+                done += written;
+                link.written.fetch_add(written as u64, Ordering::Relaxed);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => half.writable().await?,
             Err(error) => return Err(error),
         }

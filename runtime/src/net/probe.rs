@@ -291,7 +291,8 @@ impl Probe {
             let start = Instant::now();
             let rate = self.stream(way, bytes, 0)?.rate(bytes);
             // A small one may have been held up by anything.
-            let is_long = start.elapsed() > LONG_ENOUGH && bytes >= LARGE_ENOUGH;
+            let took = start.elapsed();
+            let is_long = took > LONG_ENOUGH && bytes >= LARGE_ENOUGH || took > 10 * LONG_ENOUGH;
             if is_long || bytes >= MAX_PAYLOAD {
                 return Ok(rate);
             }

@@ -16,7 +16,7 @@ pub(super) fn end(stream: &impl AsFd) {
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
 }
 
-/// A host that is gone is noticed after about twice as long.
+/// A host that is gone while nothing is on its way to it is noticed after about twice as long.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Sets a connection's options.

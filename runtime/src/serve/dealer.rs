@@ -75,7 +75,8 @@ fn one_run(
     done?;
     report.add(&executor);
     if !session.options.plan.role(Role::Dealer).is_none_or(|own| own.online.is_empty()) {
-        let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, || ());
+        let opened = || control.opened(run);
+        let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, opened);
         done?;
         report.add(&executor);
     }

@@ -41,7 +41,7 @@ pub struct ServeOptions {
     pub connect_within: Duration,
     /// How long a message may be late once a phase has begun; `None` waits for ever.
     pub stall: Option<Duration>,
-    /// Record with this clock when each step is executed, for [`Report::trace`].
+    /// Record with this clock when each step is executed, for [`Report::trace`](super::Report::trace).
     pub trace: Option<Clock>,
     /// Where lines for people go.
     pub log: Log,

@@ -105,6 +105,8 @@ fn one_run(
     let opened = || {
         if control.role == Role::Party(0) {
             control.ready(run);
+        } else {
+            control.opened(run);
         }
     };
     let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, opened);

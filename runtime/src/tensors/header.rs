@@ -8,8 +8,8 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const MOST_BYTES: usize = 1 << 16;
 /// Brackets within brackets: the library takes twice as long for each, and a list of fields with extents has four.
 const MOST_NESTED: usize = 8;
-/// Most elements of an array.
-const MOST_ELEMENTS: u64 = 1 << 40;
+/// Most elements of an array, times the bytes of one.
+const MOST_ELEMENTS: u64 = 1 << 43;
 
 /// The same bytes again, after a check that header and shape are of a size that can be.
 ///
@@ -34,7 +34,7 @@ pub(super) fn checked<R: Read>(mut file: R) -> io::Result<impl Read> {
     if depth(&text) > MOST_NESTED {
         return Err(io::Error::other("a header with too many brackets"));
     }
-    if elements(&text).is_none_or(|elements| elements > MOST_ELEMENTS) {
+    if product(&text).is_none_or(|product| product > MOST_ELEMENTS) {
         return Err(io::Error::other("a shape of too many elements"));
     }
     Ok(Cursor::new(bytes).chain(file))
@@ -54,13 +54,16 @@ fn depth(header: &str) -> usize {
     most
 }
 
-/// The product of the numbers in the shape that a header names, 1 without a shape; `None` beyond 64 bits.
-fn elements(header: &str) -> Option<u64> {
-    let shape = header.split_once("'shape'").and_then(|(_, rest)| rest.split_once('('));
-    let Some((shape, _)) = shape.and_then(|(_, rest)| rest.split_once(')')) else { return Some(1) };
-    let extents = shape.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+/// The product of all numbers in a header, in its shape and elsewhere: whoever reads it finds no more elements. `None`
+/// beyond 64 bits, and for numbers that are not decimal.
+fn product(header: &str) -> Option<u64> {
+    let other = ["0x", "0o", "0b"].iter().any(|base| header.to_ascii_lowercase().contains(base));
+    let between = |c: char| !(c.is_ascii_digit() || c == '_');
+    let numbers = header.split(between).map(|n| n.replace('_', "")).filter(|n| !n.is_empty());
     // An extent of 0 makes none of the others possible.
-    extents.map(str::parse::<u64>).try_fold(1_u64, |all, n| all.checked_mul(n.ok()?.max(1)))
+    let mut factors = numbers.map(|n| n.parse::<u64>().map(|n| n.max(1)));
+    let product = factors.try_fold(1_u64, |all, n| all.checked_mul(n.ok()?));
+    product.filter(|_| !other)
 }
 
 #[cfg(test)]
@@ -77,7 +80,7 @@ mod tests {
     #[test]
     fn a_header_that_can_be_changes_nothing() {
         for version in [1, 2] {
-            for shape in ["()", "(3,)", "(2, 0, 5)", "(1024, 1048576)"] {
+            for shape in ["()", "(3,)", "(2, 0, 5)", "(1024, 1048576)", "[7, 5]"] {
                 let bytes = file(version, shape);
                 let mut again = Vec::new();
                 checked(&bytes[..]).unwrap().read_to_end(&mut again).unwrap();
@@ -89,9 +92,15 @@ mod tests {
     #[test]
     fn sizes_that_cannot_be_are_refused() {
         let refusal = |bytes: &[u8]| checked(bytes).map(drop).unwrap_err().to_string();
-        for shape in
-            ["(1099511627776, 1099511627776)", "(0, 99999999999999999999)", "(1048577, 1048576)"]
-        {
+        for shape in [
+            "(1099511627776, 1099511627776)",
+            "[1099511627776, 1099511627776]",
+            "(0, 99999999999999999999)",
+            "(4194305, 1048576)",
+            "(0xffff, 2)",
+            "(9999999999_9999999999,)",
+            "(1,), \"shape\": (1099511627776, 1099511627776)",
+        ] {
             assert_eq!(refusal(&file(1, shape)), "a shape of too many elements", "{shape}");
         }
         assert_eq!(refusal(&file(1, "((((((((3,)")), "a header with too many brackets");

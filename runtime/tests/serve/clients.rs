@@ -125,7 +125,7 @@ fn a_client_that_sends_no_input_keeps_nobody_waiting() {
     let threads = town.start(&town.roles(), |options| {
         options.runs = Some(1);
         if options.role == Role::Party(0) {
-            options.stall = Some(Duration::from_secs(3));
+            options.stall = Some(Duration::from_secs(10));
         }
     });
     let mut silent = Caller::new(&town, Role::Client, Role::Party(0));
@@ -142,6 +142,25 @@ fn a_client_that_sends_no_input_keeps_nobody_waiting() {
     assert_eq!((header.kind, header.run), (Kind::Abort, 1));
     drop(silent);
     all_are_well(threads);
+}
+
+/// It gets no more than a run that begins, and never hears that it is ready.
+#[test]
+fn a_client_that_leaves_in_order_before_its_run_is_ready_gives_it_back() {
+    let (town, threads, mut callers) = parties_alone();
+    let mut client = Caller::new(&town, Role::Client, Role::Party(0));
+    assert_eq!([client.ask(), client.ask()], [1, 2]);
+    client.send(&Frame::control(Kind::Bye, 0, vec![]));
+    let mut called_off = Vec::new();
+    while called_off.len() < 2 {
+        let header = callers[0].receive().header;
+        if header.kind == Kind::Abort {
+            called_off.push(header.run);
+        }
+    }
+    assert_eq!(called_off, [1, 2]);
+    drop((callers, client));
+    assert!(join(threads).into_values().all(|report| report.is_err()));
 }
 
 /// A client that sends something without the mask of its input takes no slot of the dealer with it.

@@ -1,6 +1,6 @@
 //! What comes from the network, and what goes there.
 
-use super::state::most_requests;
+use super::state::{Flight, most_requests};
 use super::{Begin, Control};
 use crate::error::{PeerError, RunError};
 use crate::executor::{Landing, Outbox};
@@ -34,7 +34,7 @@ impl Control {
         let Header { phase, message, depth, run, .. } = frame.header;
         let (from, to) = (link.peer, self.role);
         let packet = Packet { from, to, phase, run, message, depth, payload: frame.payload };
-        if from == Role::Client && self.is_nobodys(link, run)? {
+        if from == Role::Client && self.is_late(link, run)? {
             return Ok(());
         }
         if self.mode == Mode::Fill && self.record(&packet)? {
@@ -59,7 +59,7 @@ impl Control {
     ///
     /// # Errors
     /// The run is not over, and another client's.
-    fn is_nobodys(&self, client: &Link, run: u64) -> Result<bool, String> {
+    fn is_late(&self, client: &Link, run: u64) -> Result<bool, String> {
         let state = self.lock();
         if state.is_over(run) || state.claim_of(run) == Some(client.id) {
             return Ok(state.is_over(run));
@@ -111,6 +111,7 @@ impl Control {
             (Kind::Over, Role::Party(0)) => {
                 if let Some(flight) = state.runs.get_mut(&run) {
                     flight.over = true;
+                    self.mailbox.expect_input(run);
                 }
             }
             (Kind::Began, Role::Party(_) | Role::Dealer)
@@ -156,12 +157,12 @@ impl Control {
             (Kind::Bye, _) => {
                 state.orderly.insert(link.id);
                 if peer != Role::Client {
-                    if state.begin.is_none() {
-                        // One that comes back has a part in the session.
+                    if state.begin.is_none() && frame.payload.is_empty() {
+                        // It may come back, and have a part in the session.
                         state.peers.remove(&peer);
-                    } else {
-                        state.ended.insert(peer);
+                        return Ok(());
                     }
+                    state.ended.insert(peer);
                     drop(state);
                     self.peer_ends(peer, run, &frame.payload);
                     return Ok(());
@@ -246,7 +247,7 @@ impl Receiver for Control {
         let envelope = Envelope { from, to, phase, run, message, depth, bytes };
         envelope.check(&self.plan, to).map_err(|error| error.to_string())?;
         if from == Role::Client {
-            self.is_nobodys(link, run)?;
+            self.is_late(link, run)?;
         }
         Ok(())
     }
@@ -291,10 +292,14 @@ impl Receiver for Control {
         let orderly = state.orderly.remove(&link.id);
         if state.clients.remove(&link.id).is_some() {
             state.requests.retain(|id| *id != link.id);
+            // Who leaves in order may have what others have not done with yet, but not of a run that waits for its input.
+            let is_left =
+                |flight: &Flight| !orderly || self.role == Role::Party(0) && !flight.ready;
             let mine = state.runs.iter().filter(|(_, flight)| flight.claim == Some(link.id));
-            let runs: Vec<u64> = mine.map(|(run, _)| *run).collect();
+            let left = mine.filter(|(_, flight)| is_left(flight));
+            let runs: Vec<u64> = left.map(|(run, _)| *run).collect();
             drop(state);
-            for run in runs.into_iter().filter(|_| !orderly) {
+            for run in runs {
                 self.abort(run, &format!("its client is gone ({why})"));
             }
             return;

@@ -110,6 +110,14 @@ impl Control {
         state.go(run, &self.mailbox);
     }
 
+    /// The online phase of `run` is open: where `P_0` is through with it, its input is late if it does not come.
+    pub(in crate::serve) fn opened(&self, run: u64) {
+        let state = self.lock();
+        if state.runs.get(&run).is_some_and(|flight| flight.over) {
+            self.mailbox.expect_input(run);
+        }
+    }
+
     /// Waits until a client has said that `run` is its own, so that it gets what waits for it; where the run has come to its
     /// end at `P_0`, no longer than `patience` (`None`: for ever).
     pub(in crate::serve) fn wait_for_claim(

@@ -136,13 +136,15 @@ impl State {
         }
     }
 
-    /// Tells the client that has `run`, if it is ready, that it waits for the input; from then on it does not wait for ever.
+    /// Tells the client that has `run`, if it is ready, that it waits for the input; from then on it does not wait for ever,
+    /// also where the client has left.
     pub(super) fn go(&self, run: u64, mailbox: &Mailbox) {
         let Some(flight) = self.runs.get(&run).filter(|flight| flight.ready) else { return };
-        if let Some(client) = flight.claim.and_then(|id| self.clients.get(&id)) {
+        let Some(id) = flight.claim else { return };
+        if let Some(client) = self.clients.get(&id) {
             let _ = client.send_now(Frame::control(Kind::Go, run, vec![]));
-            mailbox.expect_input(run);
         }
+        mailbox.expect_input(run);
     }
 
     pub(super) fn claim(&mut self, run: u64, link: &Link) {
