@@ -181,13 +181,12 @@ impl Shared {
         let patience = Duration::from_secs(if why.is_empty() { 20 } else { 2 });
         let (start, mut since, mut most) = (Instant::now(), Instant::now(), 0);
         loop {
-            let links: Vec<Arc<Link>> = self.links().values().cloned().collect();
-            let written = links.iter().map(|link| link.written()).sum();
+            let written = self.links().values().map(|link| link.written()).sum();
             if written > most {
                 (since, most) = (Instant::now(), written);
             }
             let over = since.elapsed() >= patience || start.elapsed() >= LONGEST_FAREWELL;
-            if links.is_empty() || over {
+            if over || self.links().is_empty() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -15,7 +15,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
-use zeroize::Zeroize as _;
 
 /// Frames are gathered up to this many bytes and leave in one call.
 const GATHERED: usize = 64 << 10;
@@ -185,26 +184,21 @@ async fn read_start(stream: &mut TcpStream, header: &mut [u8]) -> Result<(), Lin
 /// which the other end notices.
 ///
 /// Small frames that are queued at once leave together; a large one leaves with its header and what was
-/// gathered before it, not a packet behind them.
+/// gathered before it, not a packet behind them. So does a seed: what is gathered is a copy, and is not wiped.
 pub(super) async fn write_frames(link: &Link, half: &OwnedWriteHalf) -> io::Result<()> {
-    let (mut small, mut taken) = (Vec::with_capacity(GATHERED + HEADER), Taken::default());
-    let mut wipe = false;
+    let (mut small, mut taken) = (Vec::with_capacity(GATHERED), Taken::default());
     loop {
         let next = if let Some(next) = link.queue.pop() {
             next
         } else {
             write_both(link, half, &small, &[]).await?;
             link.queue.written(&mut taken);
-            if std::mem::take(&mut wipe) {
-                small.zeroize();
-            }
             small.clear();
             link.queue.next().await
         };
         taken.add(&next);
-        wipe |= next.is_seed();
         small.extend_from_slice(next.header());
-        if small.len() + next.payload().len() <= GATHERED {
+        if !next.is_seed() && small.len() + next.payload().len() <= GATHERED {
             small.extend_from_slice(next.payload());
         } else {
             write_both(link, half, &small, next.payload()).await?;

@@ -186,13 +186,10 @@ pub fn answer(mut stream: TcpStream) -> Result<(), VisitError> {
         let mut bytes = [0; 24];
         let mut read = 0;
         while read < bytes.len() {
-            in_time(until)?;
-            match stream.read(&mut bytes[read..]) {
-                Ok(0) if read == 0 => return Ok(()),
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(more) => read += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+            match read_some(&mut stream, &mut bytes[read..], until)? {
+                0 if read == 0 => return Ok(()),
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                more => read += more,
             }
         }
         let request = Request::parse(&bytes).ok_or(VisitError::TooMuch)?;
@@ -371,6 +368,17 @@ fn send(
     Ok(())
 }
 
+/// Reads what there is, at least a byte; none where the other end has hung up.
+fn read_some(stream: &mut TcpStream, room: &mut [u8], until: Instant) -> io::Result<usize> {
+    loop {
+        in_time(until)?;
+        match stream.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 fn receive(
     stream: &mut TcpStream,
     bytes: u64,
@@ -381,13 +389,10 @@ fn receive(
     let (mut first, mut quarter) = (None, None);
     let (mut got, mut came) = (0, Arrival::default());
     while got < bytes {
-        in_time(until)?;
         let most = (bytes - got).min(buffer.len() as u64) as usize;
-        let piece = match stream.read(&mut buffer[..most]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(piece) => piece as u64,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+        let piece = match read_some(stream, &mut buffer[..most], until)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            piece => piece as u64,
         };
         let now = Instant::now();
         got += piece;

@@ -62,7 +62,7 @@ impl Outgoing {
         &self.payload
     }
 
-    /// The payload is to be wiped wherever it is copied to.
+    /// The payload is not to be copied.
     pub(super) fn is_seed(&self) -> bool {
         self.header[4] == Kind::Seed as u8
     }

@@ -2,15 +2,18 @@
 
 use super::control::Control;
 use super::error::ServeError;
+use super::options::ServeOptions;
 use super::report::Report;
 use crate::arena::Arena;
 use crate::error::RunError;
 use crate::executor::Executor;
 use crate::kernels::Scratch;
 use crate::packet::Packet;
+use crate::params::Params;
 use crate::pool::{Pool, Until};
 use crate::priority;
 use crate::role::RoleState;
+use crate::share::Seed;
 use crate::trace::{Clock, Trace};
 use mpcc_ir::plan::Phase;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -21,12 +24,27 @@ pub(super) struct Machine {
     pub(super) role: Arc<RoleState>,
     /// One per run in flight.
     pub(super) arenas: Vec<Arc<Arena>>,
-    pub(super) threads: usize,
-    pub(super) stall: Option<Duration>,
-    pub(super) trace: Option<(Clock, Mutex<Trace>)>,
+    threads: usize,
+    stall: Option<Duration>,
+    trace: Option<(Clock, Mutex<Trace>)>,
 }
 
 impl Machine {
+    /// The role's state with these parameters and seeds, and memory for as many runs as the plan has in flight.
+    pub(super) fn new(
+        options: &ServeOptions,
+        params: Params,
+        seeds: Vec<(u8, Seed)>,
+    ) -> Result<Self, ServeError> {
+        let (plan, depth) = (Arc::clone(&options.plan), usize::from(options.plan.depth));
+        let role = RoleState::new(plan, options.role, params, seeds)?;
+        let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
+        let threads = options.threads.max(1);
+        let trace = Mutex::new(Trace::new(options.role, threads, depth, options.plan_digest));
+        let trace = options.trace.map(|clock| (clock, trace));
+        Ok(Self { role, arenas, threads, stall: options.stall, trace })
+    }
+
     /// Does `work` while compute threads execute the steps of the phases that it starts.
     pub(super) fn with_threads<T>(
         &self,

@@ -102,13 +102,7 @@ fn one_run(
     } else {
         control.tell(&[Role::Party(0)], Kind::Ready, run, &[]);
     }
-    let opened = || {
-        if control.role == Role::Party(0) {
-            control.ready(run);
-        } else {
-            control.opened(run);
-        }
-    };
+    let opened = || control.opened(run);
     let (executor, done) = machine.phase(control, arena, (Phase::Online, run), None, opened);
     done?;
     report.add(&executor);

@@ -12,10 +12,8 @@ use crate::net::frame::Kind;
 use crate::net::handshake::{Hello, Mode, VERSION};
 use crate::net::hub::{Hub, HubOptions, Receiver};
 use crate::params::Params;
-use crate::role::RoleState;
 use crate::share::Seed;
 use crate::store::Store;
-use crate::trace::Trace;
 use mpcc_ir::plan::{Plan, Role, WeightsMode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -175,14 +173,7 @@ impl Session {
             Some(weights) => Params::owned(&plan, weights)?,
             None => Params::public(),
         };
-        let depth = usize::from(plan.depth);
-        let role = RoleState::new(plan, self.options.role, params, seeds)?;
-        let arenas = (0..depth).map(|_| role.run_arena()).collect::<Result<_, _>>()?;
-        let threads = self.options.threads.max(1);
-        let digest = self.options.plan_digest;
-        let trace = Mutex::new(Trace::new(self.options.role, threads, depth, digest));
-        let trace = self.options.trace.map(|clock| (clock, trace));
-        Ok(Machine { role, arenas, threads, stall: self.options.stall, trace })
+        Machine::new(&self.options, params, seeds)
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {

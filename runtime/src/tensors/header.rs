@@ -57,13 +57,15 @@ fn depth(header: &str) -> usize {
 /// The product of all numbers in a header, in its shape and elsewhere: whoever reads it finds no more elements. `None`
 /// beyond 64 bits, and for numbers that are not decimal.
 fn product(header: &str) -> Option<u64> {
-    let other = ["0x", "0o", "0b"].iter().any(|base| header.to_ascii_lowercase().contains(base));
+    let header = header.to_ascii_lowercase();
+    if ["0x", "0o", "0b"].iter().any(|base| header.contains(base)) {
+        return None;
+    }
     let between = |c: char| !(c.is_ascii_digit() || c == '_');
     let numbers = header.split(between).map(|n| n.replace('_', "")).filter(|n| !n.is_empty());
     // An extent of 0 makes none of the others possible.
     let mut factors = numbers.map(|n| n.parse::<u64>().map(|n| n.max(1)));
-    let product = factors.try_fold(1_u64, |all, n| all.checked_mul(n.ok()?));
-    product.filter(|_| !other)
+    factors.try_fold(1_u64, |all, n| all.checked_mul(n.ok()?))
 }
 
 #[cfg(test)]

@@ -59,19 +59,24 @@ impl Caller {
         self.send(&Frame::control(Kind::Claim, run, token.to_vec()));
     }
 
+    /// The next frame of these kinds; what comes before it is of no interest.
+    pub(crate) fn next_of(&mut self, kinds: &[Kind]) -> Frame {
+        loop {
+            let frame = self.receive();
+            if kinds.contains(&frame.header.kind) {
+                return frame;
+            }
+        }
+    }
+
     /// The reason for which the other end closes the connection.
     pub(crate) fn last_words(&mut self) -> String {
-        let mut frame = self.receive();
-        while frame.header.kind != Kind::Bye {
-            frame = self.receive();
-        }
-        String::from_utf8_lossy(&frame.payload).into_owned()
+        String::from_utf8_lossy(&self.next_of(&[Kind::Bye]).payload).into_owned()
     }
 
     /// As a client of `P_0`, waits until `run` is ready, so that all roles have begun it.
     pub(crate) fn wait_for_ready(&mut self, run: u64) {
-        let ready = |header: &Header| (header.kind, header.run) == (Kind::Go, run);
-        while !ready(&self.receive().header) {}
+        while self.next_of(&[Kind::Go]).header.run != run {}
     }
 }
 

@@ -48,13 +48,10 @@ fn runs_that_are_given_up_wait_for_all_to_begin_them() {
     drop(client);
     let dealer = &mut callers[0];
     // The dealer hears of both, that they are called off, and of a third in the place of the one that it has begun.
-    let mut heard = Vec::new();
-    while heard.len() < 5 {
-        let header = dealer.receive().header;
-        if matches!(header.kind, Kind::Ask | Kind::Abort) {
-            heard.push((header.kind == Kind::Abort, header.run));
-        }
-    }
+    let mut heard = [(); 5].map(|()| {
+        let header = dealer.next_of(&[Kind::Ask, Kind::Abort]).header;
+        (header.kind == Kind::Abort, header.run)
+    });
     heard.sort_unstable();
     assert_eq!(heard, [(false, 1), (false, 2), (false, 3), (true, 1), (true, 2)]);
     // Had `P_0` gone on from the second, the dealer would hear of a fourth before this.
@@ -151,13 +148,7 @@ fn a_client_that_leaves_in_order_before_its_run_is_ready_gives_it_back() {
     let mut client = Caller::new(&town, Role::Client, Role::Party(0));
     assert_eq!([client.ask(), client.ask()], [1, 2]);
     client.send(&Frame::control(Kind::Bye, 0, vec![]));
-    let mut called_off = Vec::new();
-    while called_off.len() < 2 {
-        let header = callers[0].receive().header;
-        if header.kind == Kind::Abort {
-            called_off.push(header.run);
-        }
-    }
+    let called_off = [(); 2].map(|()| callers[0].next_of(&[Kind::Abort]).header.run);
     assert_eq!(called_off, [1, 2]);
     drop((callers, client));
     assert!(join(threads).into_values().all(|report| report.is_err()));

@@ -34,9 +34,6 @@ impl Control {
         let Header { phase, message, depth, run, .. } = frame.header;
         let (from, to) = (link.peer, self.role);
         let packet = Packet { from, to, phase, run, message, depth, payload: frame.payload };
-        if from == Role::Client && self.is_late(link, run)? {
-            return Ok(());
-        }
         if self.mode == Mode::Fill && self.record(&packet)? {
             return Ok(());
         }
@@ -55,21 +52,8 @@ impl Control {
         })
     }
 
-    /// Whether what a client sends for `run` is dropped, as it is over.
-    ///
-    /// # Errors
-    /// The run is not over, and another client's.
-    fn is_late(&self, client: &Link, run: u64) -> Result<bool, String> {
-        let state = self.lock();
-        if state.is_over(run) || state.claim_of(run) == Some(client.id) {
-            return Ok(state.is_over(run));
-        }
-        Err(format!("run {run} does not belong to this client"))
-    }
-
     /// Keeps what the store needs; says whether the message needs nothing else.
     fn record(&self, packet: &Packet) -> Result<bool, String> {
-        packet.check(&self.plan, self.role).map_err(|error| error.to_string())?;
         let mut state = self.lock();
         // The dealer may hear of the session's begin first.
         let is_wanted =
@@ -246,10 +230,15 @@ impl Receiver for Control {
         let Header { phase, message, depth, run, .. } = *header;
         let envelope = Envelope { from, to, phase, run, message, depth, bytes };
         envelope.check(&self.plan, to).map_err(|error| error.to_string())?;
-        if from == Role::Client {
-            self.is_late(link, run)?;
+        if from != Role::Client {
+            return Ok(());
         }
-        Ok(())
+        let state = self.lock();
+        // What comes for a run that is over is read and dropped.
+        if state.is_over(run) || state.claim_of(run) == Some(link.id) {
+            return Ok(());
+        }
+        Err(format!("run {run} does not belong to this client"))
     }
 
     fn frame(&self, link: &Arc<Link>, frame: Frame) -> Result<(), String> {
@@ -274,10 +263,8 @@ impl Receiver for Control {
     fn landing(&self, link: &Arc<Link>, header: &Header) -> Option<Landing> {
         let Header { phase, message, depth, run, len, .. } = *header;
         let (from, to, bytes) = (link.peer, self.role, u64::from(len));
-        // What is stored, and what is refused, comes with its frame.
-        if self.mode == Mode::Fill
-            || (from == Role::Client && self.lock().claim_of(run) != Some(link.id))
-        {
+        // What is stored comes with its frame.
+        if self.mode == Mode::Fill {
             return None;
         }
         self.mailbox.landing(Envelope { from, to, phase, run, message, depth, bytes })

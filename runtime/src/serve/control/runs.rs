@@ -102,20 +102,16 @@ impl Control {
         self.wait(ready)?
     }
 
-    /// `run` is ready for its client's input (`P_0` only).
-    pub(in crate::serve) fn ready(&self, run: u64) {
+    /// The online phase of `run` is open: at `P_0`, which has waited for all others, the client hears of it; elsewhere, where
+    /// `P_0` is through with the run, the input is late if it does not come.
+    pub(in crate::serve) fn opened(&self, run: u64) {
         let mut state = self.lock();
         let Some(flight) = state.runs.get_mut(&run) else { return };
-        flight.ready = true;
-        state.go(run, &self.mailbox);
-    }
-
-    /// The online phase of `run` is open: where `P_0` is through with it, its input is late if it does not come.
-    pub(in crate::serve) fn opened(&self, run: u64) {
-        let state = self.lock();
-        if state.runs.get(&run).is_some_and(|flight| flight.over) {
+        flight.ready = self.role == Role::Party(0);
+        if flight.over {
             self.mailbox.expect_input(run);
         }
+        state.go(run, &self.mailbox);
     }
 
     /// Waits until a client has said that `run` is its own, so that it gets what waits for it; where the run has come to its
