@@ -50,9 +50,13 @@ pub fn cannot_write(path: &Path) -> String {
     format!("cannot write `{}`; check the directory and the free space", path.display())
 }
 
+/// The directory of a file.
+pub fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A new file in the same directory, so that the rename stays within one file system, by a name that nobody can guess.
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     prefix.push(".");
     let mut system = None;
@@ -60,7 +64,7 @@ fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
         let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         created.inspect_err(|error| system = error.raw_os_error())
     };
-    let made = Builder::new().prefix(&prefix).suffix(".tmp").make_in(dir, create);
+    let made = Builder::new().prefix(&prefix).suffix(".tmp").make_in(folder(path), create);
     // As the system says it, without the name of a file that nobody has heard of.
     made.map_err(|error| system.map_or(error, io::Error::from_raw_os_error))
 }

@@ -82,6 +82,8 @@ fn unsafe_code_is_in_kernels_and_the_arena() {
 
 #[test]
 fn secrets_have_no_debug_form() {
+    let share = fs::read_to_string(root().join("runtime/src/share.rs")).expect("share.rs");
+    assert!(!share.contains("Debug,") && !share.contains("Serialize"));
     let secrets = [
         ("ir/src/weights.rs", "Weights"),
         ("runtime/src/arena.rs", "Arena"),

@@ -39,10 +39,8 @@ impl Compile {
         let plan = self.output.unwrap_or_else(|| self.model.with_extension("plan"));
         check_output(&plan)?;
         let compiled = compile_file(&self.model, &self.how, self.threads)?;
-        write(&compiled, &plan)?;
+        let digest = write(&compiled, &plan)?;
         if self.json {
-            // The digest is that of the file.
-            let (_, digest) = super::read_plan(&plan)?;
             super::print_json(&as_json(&compiled, &plan, &digest))
         } else {
             super::print(&summary(&compiled, &plan))
@@ -82,12 +80,11 @@ fn check_output(plan: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the plan, and the weights beside it.
-pub(crate) fn write(compiled: &Compiled, plan: &Path) -> anyhow::Result<()> {
+/// Writes the plan, and the weights beside it; the plan's digest.
+pub(crate) fn write(compiled: &Compiled, plan: &Path) -> anyhow::Result<[u8; 32]> {
     let weights = weights_path(plan);
     compiled.weights.write(&weights)?;
-    codec::write_file(plan, &compiled.plan)?;
-    Ok(())
+    Ok(codec::write_file(plan, &compiled.plan)?)
 }
 
 /// Where the weights of a plan file are.

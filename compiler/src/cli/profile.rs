@@ -25,7 +25,7 @@ enum What {
     Plan(Plan),
 }
 
-/// Measure the kernels on one thread, in half a minute
+/// Measure the kernels on one thread, in less than a minute
 #[derive(clap::Args)]
 struct Machine {
     /// Where the profile goes; stdout if absent
@@ -33,7 +33,7 @@ struct Machine {
     output: Option<PathBuf>,
 }
 
-/// Measure the link to another host, where `mpcc-party echo` answers, in ten seconds
+/// Measure the link to another host, where `mpcc-party echo` answers, in some seconds
 #[derive(clap::Args)]
 struct LinkTo {
     /// Address that `mpcc-party echo` prints, as this host reaches it

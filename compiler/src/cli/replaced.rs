@@ -1,6 +1,7 @@
 //! Refuses outputs that would take the place of what a command reads, or of each other, before the work begins.
 
 use anyhow::bail;
+use mpcc_ir::files::folder;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ fn place(path: &Path) -> Place {
     if let Ok(found) = path.metadata() {
         return Place::File(found.dev(), found.ino());
     }
-    let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(path);
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     Place::Free(folder, path.file_name().map(OsString::from))
 }

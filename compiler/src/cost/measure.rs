@@ -36,7 +36,7 @@ pub enum MeasureError {
     Network(#[from] std::io::Error),
 }
 
-/// Measures this machine, in half a minute and on one thread.
+/// Measures this machine, in less than a minute and on one thread.
 ///
 /// # Errors
 /// Too little memory, or no loopback connection.

@@ -170,17 +170,16 @@ impl Machine {
         let whole = Self::default();
         let rings =
             [("ring32", &self.ring32, &whole.ring32), ("ring64", &self.ring64, &whole.ring64)];
-        rings.into_iter().find_map(|(ring, rates, whole)| {
-            let absent = |known: &BTreeMap<String, f64>, all: &BTreeMap<String, f64>| {
-                all.keys().find(|key| !known.contains_key(*key)).cloned()
-            };
-            let tile = absent(&rates.tile_ns, &whole.tile_ns);
-            let tile = tile.map(|key| format!("{ring}.tile_ns.{key}"));
-            let word = || absent(&rates.word_ns, &whole.word_ns);
-            let word = || word().map(|key| format!("{ring}.word_ns.{key}"));
-            let whole = rates.products.are_whole();
-            let products = || (!whole).then(|| format!("numbers that can be in {ring}.products"));
-            tile.or_else(word).or_else(products)
+        rings.into_iter().find_map(|(ring, own, all)| {
+            let tables =
+                [("tile_ns", &own.tile_ns, &all.tile_ns), ("word_ns", &own.word_ns, &all.word_ns)];
+            let absent = tables.into_iter().find_map(|(table, own, all)| {
+                let key = all.keys().find(|key| !own.contains_key(*key))?;
+                Some(format!("{ring}.{table}.{key}"))
+            });
+            let is_whole = own.products.are_whole();
+            absent
+                .or_else(|| (!is_whole).then(|| format!("numbers that can be in {ring}.products")))
         })
     }
 

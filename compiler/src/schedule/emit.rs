@@ -240,9 +240,9 @@ impl Emitter<'_> {
     /// Sends what a chunk of a segment has completed.
     fn send_sinks(&mut self, slot: Slot, segment: &Segment, chunk: usize, last: bool) {
         let Some(sink) = segment.sinks.first() else { return };
-        let split = self.traffic.groups[&sink.payload].is_split();
-        if split || last {
-            let message_chunk = if split { chunk } else { 0 };
+        let group = &self.traffic.groups[&sink.payload];
+        if group.is_split() || last {
+            let message_chunk = group.message_of(chunk);
             let src = self.own(sink.payload, message_chunk);
             self.send(slot, sink.payload, message_chunk, src);
         }
@@ -259,13 +259,13 @@ impl Emitter<'_> {
             Source::Own(payload, member) => {
                 let group = &self.traffic.groups[&payload];
                 let (at, len) = plane(group, member, first, count);
-                let message_chunk = if group.is_split() { chunk } else { 0 };
+                let message_chunk = group.message_of(chunk);
                 sub_span(self.own(payload, message_chunk), at, len)
             }
             Source::Received(payload, member, from) => {
                 let group = &self.traffic.groups[&payload];
                 let (at, len) = plane(group, member, first, count);
-                let message_chunk = if group.is_split() { chunk } else { 0 };
+                let message_chunk = group.message_of(chunk);
                 sub_span(self.received(payload, from, message_chunk), at, len)
             }
         }

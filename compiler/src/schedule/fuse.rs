@@ -184,7 +184,7 @@ impl Fuser {
             let phase = traffic.phase(sink.payload, role);
             let slot = Slot { phase, origin: group.origin, depth: group.depth };
             let value = fused.resolve(sink.value);
-            if fused.buffered[value] && group.bits == [word.bits()] && !group.is_split() {
+            if fused.buffered[value] && group.is_words(word) {
                 fused.direct.push((slot, Sink { value, ..sink }));
                 continue;
             }
@@ -206,8 +206,7 @@ fn is_computed(value: &Value) -> bool {
 /// Whether a buffered value is a received message as it is: one value of full words.
 pub(super) fn is_message(fused: &Fused, v: Val, traffic: &Traffic, word: Word) -> bool {
     let Work::Received { payload, .. } = fused.values[v].work else { return false };
-    let group = &traffic.groups[&payload];
-    group.bits == [word.bits()] && !group.is_split()
+    traffic.groups[&payload].is_words(word)
 }
 
 /// `(inner, len)` such that element `e` of the expansion is entry `(e / inner) % len`.

@@ -6,7 +6,7 @@ use super::{Model, ScheduleOptions, chunk_ranges};
 use mpcc_ir::Id;
 use mpcc_ir::masked::MaskedProgram;
 use mpcc_ir::plan::{
-    InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Role, WeightsMode,
+    InputPort, Message, MessageKind, OutputPort, ParamInfo, Phase, Role, WeightsMode, Word,
 };
 use mpcc_ir::views::{Elem, Op, ViewsProgram};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +69,16 @@ impl Group {
     /// by chunk all the same.
     pub(super) fn is_split(&self) -> bool {
         matches!(self.payload, Payload::Open(_) | Payload::Deal(_))
+    }
+
+    /// The message that carries a chunk.
+    pub(super) fn message_of(&self, chunk: usize) -> usize {
+        if self.is_split() { chunk } else { 0 }
+    }
+
+    /// Whether its one message is whole words, and no others: such a message can be the buffer of its value.
+    pub(super) fn is_words(&self, word: Word) -> bool {
+        self.bits == [word.bits()] && !self.is_split()
     }
 
     /// Bytes of `member` in a message of `count` elements, and where they start.

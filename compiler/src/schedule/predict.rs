@@ -50,14 +50,15 @@ pub(super) fn predict(plan: &mut Plan, setting: &Setting, overlap: Overlap) {
 
 /// Microseconds that the compute threads of the busiest role work in phases, evenly, or all cores that roles share.
 fn compute_us(phases: &[&Timeline], setting: &Setting) -> f64 {
-    let busy = |phase: &&Timeline| phase.busy.clone().into_iter().map(|(r, t)| (r, micros(t)));
-    let alone = most(phases.iter().flat_map(busy)) / setting.threads.max(1) as f64;
+    let busy = phases.iter().flat_map(|phase| phase.busy.iter());
+    let alone = most(busy.map(|(role, busy)| (*role, micros(*busy))));
+    let alone = alone / setting.threads.max(1) as f64;
     alone.max(phases.iter().map(|phase| shared_core_us(phase, setting)).sum())
 }
 
 /// Microseconds that the busiest role's uplink is in use in phases.
 fn wire_us(phases: &[&Timeline]) -> f64 {
-    most(phases.iter().flat_map(|phase| phase.wire_us.clone()))
+    most(phases.iter().flat_map(|phase| phase.wire_us.iter().map(|(role, us)| (*role, *us))))
 }
 
 /// Microseconds that the cores of a host that all roles share work, evenly; 0 where they do not share one.

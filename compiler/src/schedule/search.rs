@@ -168,45 +168,40 @@ impl<'a> Search<'a> {
         for choice in self.choices() {
             let start = self.splits.clone();
             let now = self.count(choice);
-            let mut tried = vec![(now, self.best_us)];
-            // Whole, for comparison, and what is next to the present number.
+            let (pieces, mut tried) = (self.pieces(choice, now), vec![(now, self.best_us)]);
+            // As few as can be, for comparison, and what is next to the present number; not what would be the same.
             let near = BTreeSet::from([1, now / 2, now * 2]);
-            for count in near.into_iter().filter(|count| *count > 0 && *count != now) {
+            for count in near.into_iter().filter(|count| *count > 0) {
+                if self.pieces(choice, count) == pieces {
+                    continue;
+                }
                 if self.left == 0 {
                     return;
                 }
                 let mut splits = start.clone();
                 set(&mut splits, choice, count);
-                let same = self.cut(&splits) == self.cut(&start);
-                let us = self.try_out(splits);
-                if !same {
-                    tried.push((count, us));
-                }
+                tried.push((count, self.try_out(splits)));
             }
-            self.explain(choice, &tried);
+            if tried.len() > 1 {
+                self.explain(choice, &tried);
+            }
         }
     }
 
     /// Records what the choice saves against as few pieces as can be, or what more would add.
     fn explain(&mut self, choice: Choice, tried: &[(usize, f64)]) {
-        let [_, others @ ..] = tried else { return };
-        if others.is_empty() {
-            // Other numbers would have made the same pieces.
-            return;
-        }
-        let fewest = |count: usize| self.pieces(choice, count) == self.pieces(choice, 1);
-        let count = self.count(choice);
-        let other = |few: bool| {
-            let of_kind = tried.iter().filter(|(n, _)| fewest(*n) == few).map(|(_, us)| *us);
-            of_kind.min_by(f64::total_cmp).map(|us| us - self.best_us)
+        let (fewest, count) = (self.pieces(choice, 1), self.count(choice));
+        let are_fewest = |count: usize| self.pieces(choice, count) == fewest;
+        let is_whole = are_fewest(count);
+        let others = tried.iter().filter(|(other, _)| are_fewest(*other) != is_whole);
+        let other_us = others.map(|(_, us)| *us).min_by(f64::total_cmp);
+        let saved_us = other_us.map_or(0.0, |us| us - self.best_us);
+        let reason = match (saved_us > self.best_us * WORTH, is_whole) {
+            (false, _) => Reason::NoGain,
+            (true, true) => Reason::MoreAdd(saved_us),
+            (true, false) => Reason::Saves(saved_us),
         };
-        let shows = |us: &f64| *us > self.best_us * WORTH;
-        let reason = if fewest(count) {
-            other(false).filter(shows).map(Reason::MoreAdd)
-        } else {
-            other(true).filter(shows).map(Reason::Saves)
-        };
-        self.reasons.insert(choice, (count, reason.unwrap_or(Reason::NoGain)));
+        self.reasons.insert(choice, (count, reason));
     }
 
     /// Why a choice is what it is. What follows from a later choice has no reason of its own.

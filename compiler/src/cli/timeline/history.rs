@@ -1,9 +1,9 @@
 //! When what happened, measured or predicted, in one form.
 //!
 //! All times are microseconds; the online phase of the last run that has one begins at 0, when the client sends its input.
-//! A prediction is that of one run alone, whose offline phase ends at 0. Runs that were in flight with it are there too, and phases are those of the last one. A link carries
-//! its messages in order, so a message is on the wire from when it was handed over, or the one before it had
-//! arrived, to its own arrival.
+//! Runs that were in flight with it are there too, and phases are those of the last one. A prediction is that of one run
+//! alone, whose offline phase ends at 0. A link carries its messages in order, so a message is on the wire from when it was
+//! handed over, or the one before it had arrived, to its own arrival.
 
 use super::queued;
 use mpcc_ir::plan::{Phase, Plan, Role, StepOp};

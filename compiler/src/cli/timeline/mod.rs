@@ -1,6 +1,7 @@
 //! See a run: when each role computed, sent and waited, measured by the roles or predicted by the plan.
 //!
-//! [`history`] has the common form of both, [`queued`] tells waits of sends from work, [`chrome`] writes it as trace events, [`page`] as a page of its own.
+//! [`history`] has the common form of both, [`queued`] tells waits of sends from work, [`chrome`] writes it as trace
+//! events, [`page`] as a page of its own.
 
 mod chrome;
 mod describe;

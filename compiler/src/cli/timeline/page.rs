@@ -6,7 +6,7 @@
 
 use super::describe::{self, Kind};
 use super::history::{Bar, History, RoleHistory, Totals, Window, Wire};
-use mpcc_ir::plan::{Message, Phase, Plan, Role};
+use mpcc_ir::plan::{Phase, Plan, Role};
 use mpcc_ir::text::OpText as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,11 +132,8 @@ fn totals(plan: &Plan, (source, history): (&str, &History), role: Role) -> Vec<V
 
 /// What a role sends and receives in a phase.
 fn bytes_of(plan: &Plan, role: Role, phase: Phase) -> [u64; 2] {
-    let ends: [fn(&Message) -> Role; 2] = [|message| message.from, |message| message.to];
-    ends.map(|end| {
-        let own = plan.messages.iter().filter(|m| m.phase == phase && end(m) == role);
-        own.map(|message| message.bytes).sum()
-    })
+    let received = plan.messages.iter().filter(|m| m.phase == phase && m.to == role);
+    [plan.sent_bytes(role, phase), received.map(|message| message.bytes).sum()]
 }
 
 /// Compute lanes, then a lane per link out and per link in.
